@@ -1,0 +1,25 @@
+#!/usr/bin/env python
+"""Django's command line.
+
+The doctor's commands go through ``resilience``'s own entry point, which reports a settings module
+that does not import instead of showing its traceback.
+"""
+
+import os
+import sys
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opsproject.settings")
+    if sys.argv[1:2] in (["checkdeploy"], ["checkredis"]):
+        from resilience.__main__ import main as doctor  # noqa: PLC0415 - starts without Django
+
+        sys.exit(doctor(sys.argv[1:]))
+
+    from django.core.management import execute_from_command_line  # noqa: PLC0415
+
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()

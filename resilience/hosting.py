@@ -1,0 +1,256 @@
+"""Where this process runs, and the signals that say so.
+
+The verdict changes the words of a report and which rules apply, never security or timing.
+Detection reads variable names and a few marker files: no network, no metadata service.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resilience.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class Platform:
+    """One row of the detection table.
+
+    ``kind`` is ``paas``, ``serverless``, ``orchestrator`` or ``container``. ``signals`` are
+    alternatives: the first group whose variables are all set decides; ``NAME=value`` also asks
+    for the value, ``NAME=prefix*`` for its beginning, ``/path`` for an existing file. ``instance``
+    names the variable that tells one replica from another.
+    """
+
+    slug: str
+    name: str
+    kind: str
+    signals: tuple[tuple[str, ...], ...]
+    instance: str | None = None
+
+
+# Order matters: a PaaS may run on Kubernetes, Kubernetes runs containers. Spring's CloudPlatform,
+# the platforms' own variable references and the OTel resource detectors agree on these names.
+PLATFORMS = (
+    Platform(
+        "railway",
+        "Railway",
+        "paas",
+        (
+            ("RAILWAY_ENVIRONMENT_ID", "RAILWAY_SERVICE_ID"),
+            ("RAILWAY_ENVIRONMENT_NAME",),
+            ("RAILWAY_ENVIRONMENT",),  # its older name, still injected
+        ),
+        "RAILWAY_REPLICA_ID",
+    ),
+    Platform("heroku", "Heroku", "paas", (("DYNO",),), "DYNO"),
+    Platform(
+        "render",
+        "Render",
+        "paas",
+        (("RENDER=true",), ("RENDER_SERVICE_ID",)),
+        "RENDER_INSTANCE_ID",
+    ),
+    Platform("fly", "Fly.io", "paas", (("FLY_APP_NAME",),), "FLY_MACHINE_ID"),
+    Platform(
+        "cloud-foundry", "Cloud Foundry", "paas", (("VCAP_APPLICATION",),), "CF_INSTANCE_INDEX"
+    ),
+    Platform(
+        "azure-app-service",
+        "Azure App Service",
+        "paas",
+        (
+            (
+                "WEBSITE_SITE_NAME",
+                "WEBSITE_INSTANCE_ID",
+                "WEBSITE_RESOURCE_GROUP",
+                "WEBSITE_SKU",
+            ),
+        ),
+        "WEBSITE_INSTANCE_ID",
+    ),
+    Platform(
+        "cloud-run",
+        "Google Cloud Run",
+        "serverless",
+        (("K_SERVICE", "K_REVISION"), ("CLOUD_RUN_JOB",)),
+    ),
+    Platform(
+        "lambda",
+        "AWS Lambda",
+        "serverless",
+        (("AWS_LAMBDA_FUNCTION_NAME",), ("AWS_EXECUTION_ENV=AWS_Lambda_*",)),
+        "AWS_LAMBDA_LOG_STREAM_NAME",
+    ),
+    Platform(
+        "ecs",
+        "Amazon ECS",
+        "orchestrator",
+        (
+            ("ECS_CONTAINER_METADATA_URI_V4",),
+            ("ECS_CONTAINER_METADATA_URI",),
+            ("AWS_EXECUTION_ENV=AWS_ECS_*",),
+        ),
+    ),
+    Platform("nomad", "Nomad", "orchestrator", (("NOMAD_ALLOC_ID",),), "NOMAD_ALLOC_ID"),
+    Platform(
+        "kubernetes",
+        "Kubernetes",
+        "orchestrator",
+        (
+            ("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"),
+            ("/var/run/secrets/kubernetes.io/serviceaccount",),
+        ),
+        "HOSTNAME",
+    ),
+    Platform(
+        "podman",
+        "Podman",
+        "container",
+        (("/run/.containerenv",), ("container=podman",)),
+        "HOSTNAME",
+    ),
+    Platform("docker", "Docker", "container", (("/.dockerenv",),), "HOSTNAME"),
+    Platform(
+        "container", "a container", "container", (("container",), ("/run/host/container-manager",))
+    ),
+)
+NONE = Platform("none", "no platform", "none", ())
+CHOICES = tuple(platform.slug for platform in (*PLATFORMS, NONE))
+
+_CI = ("GITHUB_ACTIONS", "GITLAB_CI", "CIRCLECI", "BUILDKITE", "JENKINS_URL", "TF_BUILD", "CI")
+_MANAGED_KINDS = ("paas", "serverless", "orchestrator")
+_MEMORY_LIMITS = ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes")
+# cgroup v1 says "no limit" with a huge page-aligned number.
+_UNLIMITED = 1 << 60
+
+
+@dataclass(frozen=True)
+class Hosting:
+    """What was detected: the platform, the names of the signals that led to it, and the limits.
+
+    ``processes`` is how many web processes the variables ask for (None: nobody said),
+    ``memory_limit`` the container's limit in bytes (None: none found), ``in_container`` whether
+    this file system is a container's.
+    """
+
+    platform: str = "none"
+    name: str = NONE.name
+    kind: str = "none"
+    signals: tuple[str, ...] = ()
+    forced: bool = False
+    instance: str = ""
+    ci: str | None = None
+    processes: int | None = None
+    processes_source: str | None = None
+    memory_limit: int | None = None
+    in_container: bool = False
+
+    @property
+    def on_platform(self) -> bool:
+        """Whether platform rules apply: a PaaS, serverless or orchestrator, or one forced by hand.
+
+        A bare container and CI change words only.
+        """
+        return self.kind in _MANAGED_KINDS or (self.forced and self.platform != "none")
+
+
+def detect(
+    *,
+    forced: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    root: Path = Path("/"),
+) -> Hosting:
+    """Detect the platform of this process, or take ``forced`` (a slug of ``CHOICES``) for it.
+
+    Raises UsageError for an unknown slug.
+    """
+    variables = os.environ if environ is None else environ
+    if forced is not None:
+        platform = by_slug(forced)
+        signals: tuple[str, ...] = ("RESILIENCE['PLATFORM']",)
+    else:
+        platform, signals = _first_match(variables, root)
+    processes, source = _processes(variables)
+    return Hosting(
+        platform=platform.slug,
+        name=platform.name,
+        kind=platform.kind,
+        signals=signals,
+        forced=forced is not None,
+        instance=variables.get(platform.instance or "", "") or socket.gethostname(),
+        ci=next((name for name in _CI if variables.get(name)), None),
+        processes=processes,
+        processes_source=source,
+        memory_limit=_memory_limit(root),
+        in_container=_in_container(root),
+    )
+
+
+def by_slug(slug: str) -> Platform:
+    """The platform of this slug, ``NONE`` for ``"none"``. Raises UsageError for another word."""
+    for platform in (*PLATFORMS, NONE):
+        if platform.slug == slug:
+            return platform
+    raise UsageError(f"there is no platform {slug!r}: use one of {', '.join(CHOICES)}")
+
+
+def _first_match(environ: Mapping[str, str], root: Path) -> tuple[Platform, tuple[str, ...]]:
+    for platform in PLATFORMS:
+        for group in platform.signals:
+            if all(_present(signal, environ, root) for signal in group):
+                return platform, tuple(signal.partition("=")[0] for signal in group)
+    return NONE, ()
+
+
+def _present(signal: str, environ: Mapping[str, str], root: Path) -> bool:
+    if signal.startswith("/"):
+        try:
+            return (root / signal[1:]).exists()
+        except OSError:
+            return False
+    name, asked, wanted = signal.partition("=")
+    value = environ.get(name, "")
+    if wanted.endswith("*"):
+        return value.startswith(wanted[:-1])
+    return value == wanted if asked else bool(value)
+
+
+def _in_container(root: Path) -> bool:
+    """Whether a marker file says so, or the root file system is a container runtime's overlay."""
+    if any((root / marker).exists() for marker in (".dockerenv", "run/.containerenv")):
+        return True
+    try:
+        mounts = (root / "proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return any(line.split(" ")[4] == "/" and " - overlay " in line for line in mounts)
+
+
+def _processes(environ: Mapping[str, str]) -> tuple[int | None, str | None]:
+    """How many web processes the server is told to start. gunicorn lets its arguments win."""
+    arguments = environ.get("GUNICORN_CMD_ARGS", "")
+    found = re.findall(r"(?:^|\s)(?:-w\s*|--workers(?:\s+|=))(\d+)", arguments)
+    if found:
+        return int(found[-1]), "GUNICORN_CMD_ARGS"
+    try:
+        return int(environ["WEB_CONCURRENCY"]), "WEB_CONCURRENCY"
+    except (KeyError, ValueError):
+        return None, None
+
+
+def _memory_limit(root: Path) -> int | None:
+    for path in _MEMORY_LIMITS:
+        try:
+            limit = int((root / path).read_text())
+        except (OSError, ValueError):  # absent, or the word "max"
+            continue
+        return limit if limit < _UNLIMITED else None
+    return None

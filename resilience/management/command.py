@@ -1,0 +1,212 @@
+"""What the commands share: options, progress, output and the end of the process."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import math
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TextIO, TypeVar
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper
+
+from resilience import redact
+from resilience.errors import UsageError
+from resilience.findings import Level, Report
+from resilience.probes.base import Deadline, Probe
+from resilience.probes.examine import examine
+from resilience.render import json, text
+
+DEFAULT_DEADLINE = 10.0
+MAX_DEADLINE = 3600.0
+USAGE = 2
+
+_VALUES = re.compile(r"(?<=[\w-])=\S+")
+
+T = TypeVar("T")
+
+
+class ReportCommand(BaseCommand):
+    """A command that examines something and prints a report.
+
+    ``--deadline`` counts from ``started`` (a ``time.monotonic()`` value), so that whoever has
+    already spent time on ``django.setup()`` can let it count.
+    """
+
+    # The report itself runs the system checks, and must outlive them.
+    requires_system_checks = ()
+    started: float | None = None
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """With errors redacted: argparse repeats what it does not understand, a URL for example."""
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        refuse = parser.error
+        parser.error = lambda message: refuse(_VALUES.sub("=***", redact.text(message)))  # type: ignore[method-assign]
+        return parser
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--format", choices=("text", "json"), default="text", help="output format (text)"
+        )
+        parser.add_argument(
+            "--deadline",
+            type=_seconds,
+            default=DEFAULT_DEADLINE,
+            metavar="SECONDS",
+            help="end after this many seconds, whatever hangs (10)",
+        )
+        parser.add_argument(
+            "--fail-level",
+            choices=("error", "warning"),
+            default="error",
+            help="exit with 1 from this level on (error)",
+        )
+        parser.add_argument(
+            "--wait",
+            type=_seconds,
+            default=0.0,
+            metavar="SECONDS",
+            help="repeat until it passes or this time is over",
+        )
+
+    def probes(self, options: dict[str, Any]) -> Sequence[Probe]:
+        """The probes that these options ask for. Raises UsageError."""
+        raise NotImplementedError
+
+    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002 - Django's signature
+        """Print the report; raise SystemExit with its exit code unless that is 0."""
+        try:
+            probes = self.probes(options)
+        except UsageError as error:
+            raise CommandError(str(error), returncode=USAGE) from None
+        report = self._repeat(probes, options)
+        print_report(report, options, self.stdout)
+        if report.exit_code:
+            raise SystemExit(report.exit_code)
+
+    def run_from_argv(self, argv: list[str]) -> NoReturn:
+        """As a command: print, flush and leave at once, hung probes and foreign threads or not."""
+        code: int | str | None = 0
+        accept_any_text()
+        try:
+            super().run_from_argv(argv)
+        except SystemExit as ended:
+            code = ended.code
+        except KeyboardInterrupt:
+            sys.stderr.write("\nInterrupted.\n")
+            code = 130
+        except BrokenPipeError:  # the reader, head for example, has seen enough
+            pass
+        leave(code if isinstance(code, int) else int(bool(code)))
+
+    def _repeat(self, probes: Sequence[Probe], options: dict[str, Any]) -> Report:
+        until = time.monotonic() + options["wait"]
+        while True:
+            report = self._examine(probes, options)
+            if report.exit_code == 0 or time.monotonic() >= until:
+                return report
+            time.sleep(min(1.0, max(0.0, until - time.monotonic())))
+
+    def _examine(self, probes: Sequence[Probe], options: dict[str, Any]) -> Report:
+        started, self.started = self.started or time.monotonic(), None
+        spent = time.monotonic() - started
+        deadline = Deadline(max(0.0, options["deadline"] - spent))
+        with _progress(sys.stderr) as show, contextlib.redirect_stdout(sys.stderr):
+            return examine(
+                probes,
+                deadline,
+                stage=options.get("stage", "run"),
+                fail_level=Level[options["fail_level"].upper()],
+                progress=show,
+            )
+
+
+def print_report(report: Report, options: dict[str, Any], out: TextIO | OutputWrapper) -> None:
+    """Write a report in the format that the options ask for."""
+    if options["format"] == "json":
+        rendered = json.render(report)
+    else:
+        rendered = text.render(
+            report,
+            verbosity=options["verbosity"],
+            colour=_wants_colour(out, options),
+            unicode=_can_encode(out),
+        )
+    out.write(rendered + "\n")
+
+
+def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """``parse`` as argparse's ``type=``: its UsageError is the message, never the argument."""
+
+    def parsed(word: str) -> T:
+        try:
+            return parse(word)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parsed
+
+
+def accept_any_text() -> None:
+    """Write what a stream's encoding lacks as an escape, instead of failing over the report."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def leave(code: int) -> NoReturn:
+    """End the process now: no thread is joined, no ``atexit`` handler can hang."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+def _seconds(word: str) -> float:
+    try:
+        seconds = float(word)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= MAX_DEADLINE:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds, up to {MAX_DEADLINE:.0f}")
+    return seconds
+
+
+@contextlib.contextmanager
+def _progress(stream: TextIO) -> Any:
+    """A line on a terminal that says what is still awaited; nothing elsewhere."""
+    if not stream.isatty():
+        yield None
+        return
+    began = time.monotonic()
+
+    def show(waiting: list[str]) -> None:
+        names = ", ".join(waiting[:3]) + (" …" if len(waiting) > 3 else "")  # noqa: PLR2004
+        line = f"{time.monotonic() - began:3.0f} s  waiting for {names}" if waiting else ""
+        stream.write(f"\r\x1b[K{line[:78]}")
+        stream.flush()
+
+    try:
+        yield show
+    finally:
+        stream.write("\r\x1b[K")
+        stream.flush()
+
+
+def _wants_colour(stream: TextIO | OutputWrapper, options: dict[str, Any]) -> bool:
+    if options.get("no_color") or os.environ.get("NO_COLOR"):
+        return False
+    return bool(options.get("force_color")) or stream.isatty()
+
+
+def _can_encode(stream: TextIO | OutputWrapper) -> bool:
+    try:
+        "✓→…".encode(getattr(stream, "encoding", None) or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True

@@ -1,0 +1,43 @@
+"""``manage.py checkredis``: can this process use that Redis, and if not, at which stage not?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from resilience.management.command import ReportCommand, argument
+from resilience.probes import redis, targets
+from resilience.probes.base import Probe
+
+
+class Command(ReportCommand):
+    help = (
+        "Examine Redis stage by stage: DNS, TCP, TLS, AUTH, PING, INFO, and one key written, read "
+        "and deleted. Without arguments every Redis of CACHES. Exit status as checkdeploy's."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "targets",
+            nargs="*",
+            type=argument(_url_or_alias),
+            metavar="URL|ALIAS",
+            help="a redis://, rediss:// or unix:// URL, or an alias of CACHES",
+        )
+
+    def probes(self, options: dict[str, Any]) -> Sequence[Probe]:
+        if not options["targets"]:
+            return redis.probes()
+        return [
+            redis.probe_of(place)
+            for word in options["targets"]
+            for place in ([word] if isinstance(word, targets.Target) else targets.of_alias(word))
+        ]
+
+
+def _url_or_alias(word: str) -> targets.Target | str:
+    """A URL is parsed before any settings are read; an alias needs them."""
+    return targets.of_url(word) if "://" in word else word

@@ -1,0 +1,54 @@
+"""What a probe is, and the time it has."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from resilience.findings import Finding
+
+STAGE_SECONDS = 2.0
+"""The longest that one network stage (DNS, TCP, TLS, one reply) may take, in seconds."""
+
+
+class Deadline:
+    """The moment at which a run ends, on a monotonic clock."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self.seconds = seconds
+        self._ends = clock() + seconds
+
+    def left(self) -> float:
+        """Seconds until the end, never negative."""
+        return max(0.0, self._ends - self._clock())
+
+    def stage(self) -> float:
+        """Seconds that the next network stage may take: 2, never more than what is left.
+
+        Never 0 either, which sockets read as "do not block".
+        """
+        return max(0.001, min(STAGE_SECONDS, self.left()))
+
+
+@dataclass(frozen=True)
+class Probe(ABC):
+    """One question about one subject.
+
+    ``needs`` are the subjects that this one stands on: their error explains its own. A probe that
+    is not ``live`` reads settings and the environment only, so it may run in a system check and
+    while an image is built.
+    """
+
+    area: ClassVar[str]
+    live: ClassVar[bool] = True
+
+    subject: str
+    needs: tuple[str, ...] = ()
+
+    @abstractmethod
+    def run(self, deadline: Deadline) -> Iterator[Finding]:
+        """Yield what was found. Whatever this raises, the runner reports."""

@@ -1,0 +1,72 @@
+"""What Django's own ``check --deploy`` says, under Django's own ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import django
+from django.core import checks
+from django.db.models import Model
+
+from resilience import conf, redact
+from resilience.findings import ID, Finding, Level
+from resilience.probes.base import Deadline, Probe
+
+# On a platform these are no advice: a guessable SECRET_KEY and DEBUG pages in public.
+_ERRORS_ON_PLATFORM = ("security.W009", "security.W018")
+
+
+_REFERENCE = (
+    "Django's system check reference explains it: https://docs.djangoproject.com/en/"
+    f"{django.VERSION[0]}.{django.VERSION[1]}/ref/checks/"
+)
+
+
+class DjangoChecks(Probe):
+    """Every unsilenced message of Django's system checks, the deployment ones included."""
+
+    area = "deploy"
+    live = False
+
+    def run(self, deadline: Deadline) -> Iterator[Finding]:  # noqa: ARG002 - checks know no deadline
+        on_platform = conf.detect_hosting().on_platform
+        messages = [
+            message
+            for message in checks.run_checks(include_deployment_checks=True)
+            # Our own static findings are in the report already, under their own areas.
+            if not message.is_silenced() and not str(message.id).startswith("resilience.")
+        ]
+        # Django collects its checks in sets: their order changes from run to run.
+        for message in sorted(messages, key=lambda one: (-one.level, str(one.id), str(one))):
+            yield _finding(message, self.subject, on_platform)
+        if not any(message.level >= checks.WARNING for message in messages):
+            yield Finding(
+                "deploy.ok", Level.OK, self.subject, "Django's check --deploy has nothing to say."
+            )
+
+
+def probes() -> list[Probe]:
+    return [DjangoChecks("deploy")]
+
+
+def _finding(message: checks.CheckMessage, subject: str, on_platform: bool) -> Finding:  # noqa: FBT001
+    level = Level.ERROR if message.level >= checks.ERROR else Level.WARNING
+    if message.level < checks.WARNING:
+        level = Level.INFO
+    if on_platform and message.id in _ERRORS_ON_PLATFORM:
+        level = Level.ERROR
+    text = redact.foreign(" ".join(str(message.msg).split()))
+    identifier = str(message.id)
+    if not ID.fullmatch(identifier):  # Django lets an app's check have any id, or none
+        identifier, text = "deploy.unnamed", f"{message.id}: {text}" if message.id else text
+    hint = redact.foreign(str(message.hint or _REFERENCE))
+    return Finding(identifier, level, _subject(message.obj, subject), text, hint)
+
+
+def _subject(obj: object, otherwise: str) -> str:
+    """What Django's own message names: a model by its label, anything else as it prints itself."""
+    if obj is None:
+        return otherwise
+    if isinstance(obj, type) and issubclass(obj, Model):
+        return obj._meta.label  # noqa: SLF001 - as Django's own CheckMessage prints it
+    return str(obj)

@@ -1,0 +1,169 @@
+"""Runs probes all at once, ends on time whatever they do, and links symptoms to their cause.
+
+Every probe gets a daemon thread of its own that is never joined: neither an executor nor an event
+loop can be left while a thread of theirs hangs (measured: a 1 s timeout answered after 12 s).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from resilience import redact
+from resilience.findings import Finding, Level
+from resilience.probes.base import Deadline, Probe
+
+GRACE_SECONDS = 1.0
+"""How long a probe is still waited for once the subject it needs is known to be down."""
+
+_TICK = 0.2
+
+
+@dataclass
+class _Run:
+    """One probe under way: what it has yielded so far, and when it began and ended."""
+
+    probe: Probe
+    began: float
+    found: list[Finding] = field(default_factory=list)
+    crash: BaseException | None = None
+    ended: float | None = None
+    gave_up_after: float | None = None
+
+
+def run(
+    probes: Sequence[Probe],
+    deadline: Deadline,
+    *,
+    critical: Collection[str] = (),
+    progress: Callable[[list[str]], None] | None = None,
+) -> tuple[Finding, ...]:
+    """Every finding of every probe, in the order of ``probes``, within ``deadline``.
+
+    A probe that has not ended by then is reported as ``probe.timeout`` behind whatever it had
+    already found; one that raises anything at all, ``SystemExit`` included, as ``probe.crashed``.
+    ``progress`` is called with the subjects still awaited, some times a second.
+    """
+    ended: queue.SimpleQueue[_Run] = queue.SimpleQueue()
+    runs = [_Run(probe, time.monotonic()) for probe in probes]
+    waiting = [run_ for run_ in runs if _start(run_, deadline, ended)]
+    while waiting and deadline.left() > 0:
+        with contextlib.suppress(queue.Empty):
+            ended.get(timeout=min(_TICK, deadline.left()))
+        waiting = [run_ for run_ in waiting if run_.ended is None]
+        _give_up_dependents(waiting, runs)
+        waiting = [run_ for run_ in waiting if run_.gave_up_after is None]
+        if progress is not None:
+            progress([run_.probe.subject for run_ in waiting])
+    found = [finding for run_ in runs for finding in _conclude(run_, critical)]
+    needs: dict[str, tuple[str, ...]] = {}
+    for probe in probes:
+        needs[probe.subject] = (*needs.get(probe.subject, ()), *probe.needs)
+    return link(found, needs)
+
+
+def link(findings: Sequence[Finding], needs: Mapping[str, tuple[str, ...]]) -> tuple[Finding, ...]:
+    """Give every failure of a subject the failure of a subject that it needs as its cause."""
+    failures = {f.subject: f for f in reversed(findings) if _is_failure(f) and f.cause is None}
+    causes: dict[str, str] = {}
+    for subject in failures:
+        for needed in needs.get(subject, ()):
+            # Subjects that need each other must not explain each other: one stays the root.
+            if needed in failures and subject not in _chain(needed, causes):
+                causes[subject] = needed
+                break
+
+    def linked(finding: Finding) -> Finding:
+        if finding.subject not in causes or not _is_failure(finding) or finding.cause is not None:
+            return finding
+        return replace(finding, cause=linked(failures[causes[finding.subject]]))
+
+    return tuple(linked(finding) for finding in findings)
+
+
+def _chain(subject: str, causes: Mapping[str, str]) -> Iterator[str]:
+    yield subject
+    while subject in causes:
+        subject = causes[subject]
+        yield subject
+
+
+def _is_failure(finding: Finding) -> bool:
+    return finding.level >= Level.ERROR or finding.id == "probe.timeout"
+
+
+def _start(run_: _Run, deadline: Deadline, ended: queue.SimpleQueue[_Run]) -> bool:
+    def examine() -> None:
+        try:
+            # One at a time, so that what was found before a hang or a crash is kept.
+            for finding in run_.probe.run(deadline):
+                run_.found.append(finding)
+        except BaseException as error:  # noqa: BLE001 - a probe may raise SystemExit, the report must stand
+            run_.crash = error
+        run_.ended = time.monotonic()
+        ended.put(run_)
+
+    thread = threading.Thread(target=examine, name=f"resilience-probe-{run_.probe.subject}")
+    thread.daemon = True
+    try:
+        thread.start()
+    except RuntimeError as error:  # the system has no thread left
+        run_.crash, run_.ended = error, run_.began
+        return False
+    return True
+
+
+def _give_up_dependents(waiting: list[_Run], runs: list[_Run]) -> None:
+    """Stop waiting for what hangs on a subject that is already known to be down.
+
+    A cache client that retries for a minute would otherwise hold back the answer that its Redis
+    has been giving since the first second.
+    """
+    now = time.monotonic()
+    down = {
+        run_.probe.subject: run_.ended
+        for run_ in runs
+        if run_.ended is not None and any(_is_failure(finding) for finding in run_.found)
+    }
+    for run_ in waiting:
+        since = [down[subject] for subject in run_.probe.needs if subject in down]
+        if since and now - max(run_.began, *since) >= GRACE_SECONDS:
+            run_.gave_up_after = now - run_.began
+
+
+def _conclude(run_: _Run, critical: Collection[str]) -> list[Finding]:
+    probe = run_.probe
+    found = list(run_.found)
+    took = (run_.ended or time.monotonic()) - run_.began
+    if run_.crash is not None:
+        found.append(_crashed(probe, run_.crash))
+    elif run_.ended is None:
+        found.append(_timeout(probe, run_.gave_up_after or took, probe.subject in critical))
+    return [replace(f, area=probe.area, duration_ms=round(took * 1000, 1)) for f in found]
+
+
+def _timeout(probe: Probe, waited: float, is_critical: bool) -> Finding:  # noqa: FBT001
+    return Finding(
+        "probe.timeout",
+        Level.ERROR if is_critical else Level.WARNING,
+        probe.subject,
+        f"No answer within {waited:.1f} s; it is still hanging.",
+        "Look for a missing timeout on the way to it; --deadline allows more time.",
+        {"waited_ms": round(waited * 1000)},
+    )
+
+
+def _crashed(probe: Probe, error: BaseException) -> Finding:
+    return Finding(
+        "probe.crashed",
+        Level.ERROR,
+        probe.subject,
+        f"The check itself failed with {redact.exception(error)}",
+        "Report it with this output; -v 2 adds the places it came through.",
+        {"traceback": " < ".join(reversed(redact.traceback(error)))},
+        location=redact.location(error),
+    )

@@ -1,0 +1,1 @@
+"""A report as text or data: one pure function per file."""

@@ -1,0 +1,186 @@
+"""Broken configuration is a finding with exit status 1, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.processes import ROOT, Ended, doctor, manage, run, write_project
+
+MINIMAL = (
+    'SECRET_KEY = "x" * 60\n'
+    'INSTALLED_APPS = ["resilience"]\n'
+    'DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}\n'
+)
+THREE = MINIMAL + (
+    "from resilience import env\n"
+    'KEY = env.secret("PAYMENT_KEY")\n'
+    'CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache",\n'
+    '                      "LOCATION": env.url("CACHE_URL")}}\n'
+    'DATABASES = {"default": env.db("SHOP_DATABASE")}\n'
+    'LIMIT = env.int("LIMIT")\n'
+)
+
+
+def diagnosed(folder: Path, *arguments: str, **variables: str | None) -> Ended:
+    ended = doctor(folder, "checkdeploy", *arguments, "--format", "json", **variables)
+    assert "Traceback" not in ended.err + ended.out
+    return ended
+
+
+@pytest.mark.parametrize(
+    ("settings", "words", "line"),
+    [
+        ("import no_such_module\n", "ModuleNotFoundError", 1),
+        ("\n\nraise RuntimeError('boom')\n", "RuntimeError", 3),
+        ("x = (\n", "SyntaxError", 1),
+        ("import sys\nsys.exit(4)\n", "SystemExit", 2),
+        ("def f(): f()\nf()\n", "RecursionError", 1),
+    ],
+)
+def test_settings_that_do_not_import(settings, words, line, tmp_path):
+    ended = diagnosed(write_project(tmp_path, settings))
+    assert ended.code == 1
+    finding = ended.find("django.setup-failed")
+    assert words in finding["summary"]
+    assert finding["location"] == f"site_settings.py:{line}"
+    assert finding["hint"]
+
+
+def test_every_missing_variable_at_once(tmp_path):
+    ended = diagnosed(write_project(tmp_path, THREE))
+    assert ended.code == 1
+    missing = {
+        f["subject"]
+        for f in ended.report["findings"]
+        if f["id"] == "env.missing" and not f["skipped"]
+    }
+    assert missing == {"PAYMENT_KEY", "CACHE_URL", "SHOP_DATABASE", "LIMIT"}
+    skipped = {
+        f["subject"]: f["cause"]["subject"] for f in ended.report["findings"] if f["skipped"]
+    }
+    assert skipped == {
+        "caches.default": "CACHE_URL",
+        "redis.default": "CACHE_URL",
+        "databases.default": "SHOP_DATABASE",
+    }
+
+
+def test_elsewhere_the_first_missing_variable_raises(tmp_path):
+    folder = write_project(tmp_path, THREE)
+    ended = run(
+        sys.executable, "manage.py", "check", cwd=folder, variables={"PYTHONPATH": str(ROOT)}
+    )
+    assert ended.code == 1
+    assert "PAYMENT_KEY is not set" in ended.err
+
+
+def test_a_setup_that_fails_because_of_a_missing_variable_names_it_as_the_cause(tmp_path):
+    settings = MINIMAL + 'from resilience import env\nint(env.str("WORKERS")[8:])\n'
+    ended = diagnosed(write_project(tmp_path, settings))
+    assert ended.roots == [("env.missing", "WORKERS")]
+    assert ended.find("django.setup-failed")["cause"] == {"id": "env.missing", "subject": "WORKERS"}
+
+
+def test_an_import_that_hangs_is_named_at_the_deadline(tmp_path):
+    settings = "import client\n" + MINIMAL
+    files = {"client__py": "import threading\nthreading.Event().wait(50)\n"}
+    ended = diagnosed(write_project(tmp_path, settings, **files), "--deadline", "1")
+    assert ended.seconds <= 1.5
+    assert ended.code == 1
+    assert ended.find("django.setup-failed")["location"] == "client.py:2"
+
+
+@pytest.mark.parametrize(
+    ("variables", "identifier", "subject"),
+    [
+        ({"REDIS_URL": "redis://:pa/ss@localhost"}, "redis.url-invalid", "redis.default"),
+        ({"REDIS_URL": "${{Redis.REDIS_URL}}"}, "env.unresolved-reference", "REDIS_URL"),
+        ({"DEBUG": "maybe"}, "env.invalid", "DEBUG"),
+        ({"DATABASE_URL": "postgress://u:p@h/d"}, "env.invalid", "DATABASE_URL"),
+        ({"SECRET_KEY": None}, "env.missing", "SECRET_KEY"),
+        ({"SECRET_KEY_FILE": "/nowhere/key", "SECRET_KEY": None}, "env.file-missing", "SECRET_KEY"),
+        ({"SECRET_KEY_FILE": "/nowhere/key"}, "env.file-and-value", "SECRET_KEY"),
+    ],
+)
+def test_the_example_project_reports_a_broken_variable(variables, identifier, subject):
+    ended = manage("checkdeploy", "env", "redis", "--format", "json", **variables)
+    assert ended.code == 1
+    assert (identifier, subject) in {(f["id"], f["subject"]) for f in ended.report["findings"]}
+    assert "Traceback" not in ended.err
+
+
+def test_an_unknown_key_of_resilience_names_the_nearest(tmp_path):
+    for name in ("PLATFROM", "PLATFORM"):
+        (tmp_path / name).mkdir()
+        write_project(tmp_path / name, MINIMAL + f'RESILIENCE = {{"{name}": None}}\n')
+    ended = diagnosed(tmp_path / "PLATFROM", "env")
+    assert ended.code == 1
+    assert "'PLATFORM'" in ended.find("conf.invalid")["hint"]
+    assert diagnosed(tmp_path / "PLATFORM", "env").code == 0
+
+
+def project_with_env(folder: Path) -> Path:
+    (folder / "shop").mkdir()
+    (folder / "shop" / "__init__.py").write_text("from resilience import env\nenv.load()\n")
+    write_project(folder, "")
+    (folder / "site_settings.py").unlink()
+    (folder / "shop" / "settings.py").write_text(
+        MINIMAL + 'from resilience import env\nNAME = env.str("NAME")\n'
+    )
+    text = (folder / "manage.py").read_text().replace("site_settings", "shop.settings")
+    (folder / "manage.py").write_text(text)
+    return folder
+
+
+def test_an_env_file_that_is_a_directory(tmp_path):
+    folder = project_with_env(tmp_path)
+    (folder / ".env").mkdir()
+    ended = diagnosed(folder, "env")
+    assert ended.code == 1
+    assert "is a directory" in ended.find("env.dotenv-unreadable")["summary"]
+
+
+def test_an_env_file_that_may_not_be_read(tmp_path):
+    folder = project_with_env(tmp_path)
+    secret = folder / ".env"
+    secret.write_text("NAME=x\n")
+    secret.chmod(0)
+    # Root may read everything, unless it is started without the capabilities that say so.
+    less = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if is_root() else []
+    if less:
+        os.chown(secret, 65534, 65534)
+    command = [*less, sys.executable, "-m", "resilience", "checkdeploy", "env", "--format", "json"]
+    ended = run(*command, cwd=folder, variables={"PYTHONPATH": str(ROOT)})
+    assert ended.code == 1, ended.err
+    summary = ended.find("env.dotenv-unreadable")["summary"]
+    assert f"may not be read by uid {os.geteuid()}" in summary
+    assert "mode 0000" in summary
+
+
+def is_root() -> bool:
+    return os.geteuid() == 0
+
+
+def test_a_line_of_env_that_is_no_assignment(tmp_path):
+    folder = project_with_env(tmp_path)
+    (folder / ".env").write_text("NAME=x\nthis line is secret-text\n")
+    ended = diagnosed(folder, "env")
+    assert ended.code == 1
+    assert "Line 2" in ended.find("env.dotenv-syntax")["summary"]
+    assert "secret-text" not in ended.out + ended.err
+
+
+def test_without_any_settings_module(tmp_path):
+    ended = doctor(tmp_path, "checkdeploy")
+    assert ended.code == 2
+    assert "--settings" in ended.err
+
+
+def test_an_unknown_command_and_help(tmp_path):
+    assert doctor(tmp_path, "migrate").code == 2
+    assert doctor(tmp_path).code == 2
+    assert doctor(tmp_path, "--help").code == 0

@@ -1,0 +1,37 @@
+"""What every test gets: a process that nobody has used yet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from resilience import conf, env, redact
+
+
+@contextmanager
+def clean_process() -> Iterator[None]:
+    """Forget what the process-wide state holds, before and after, and give os.environ back."""
+    before = dict(os.environ)
+    _forget()
+    try:
+        yield
+    finally:
+        _forget()
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _forget() -> None:
+    env.reset()
+    redact.reset()
+    conf.reset()
+
+
+@pytest.fixture(autouse=True)
+def clean_state() -> Iterator[None]:
+    """No test sees what another one declared, loaded, registered or configured."""
+    with clean_process():
+        yield

@@ -1,0 +1,324 @@
+"""A declaration gives a typed value, or says by name what is wrong; a doctor hears everything."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from resilience import env, redact
+from resilience.errors import BrokenSource, InvalidVariable, MissingVariable
+from tests.conftest import clean_process
+
+CANARY = "c4n4ry"
+NAME = "SHOP_VALUE"
+
+
+class Kind(NamedTuple):
+    """One type of declaration, and a text that it takes."""
+
+    name: str
+    declare: Callable[..., Any]
+    text: str
+    value: Any
+    default: Any
+    placeholder: Any
+
+
+IN_MEMORY = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+NO_DATABASE = {"ENGINE": "django.db.backends.dummy", "NAME": f"missing.{NAME}.invalid"}
+KINDS = [
+    Kind("text", env.str, " x ", " x ", "", f"missing.{NAME}.invalid"),
+    Kind("secret", env.secret, "hunter22", "hunter22", "", f"missing.{NAME}.invalid"),
+    Kind("true or false", env.bool, "on", True, False, False),
+    Kind("whole number", env.int, "7", 7, 1, 0),
+    Kind("number", env.float, "0.5", 0.5, 1.5, 0.0),
+    Kind("comma-separated list", env.list, "a, b", ["a", "b"], ["c"], []),
+    Kind("URL", env.url, "https://h/x", "https://h/x", "", f"https://missing.{NAME}.invalid"),
+    Kind("database URL", env.db, "sqlite://:memory:", IN_MEMORY, "sqlite://:memory:", NO_DATABASE),
+]
+every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+STRICT = (env.bool, env.int, env.float, env.url, env.db)
+
+
+def line() -> int:
+    frame = inspect.currentframe()
+    assert frame is not None
+    assert frame.f_back is not None
+    return frame.f_back.f_lineno
+
+
+def here(line: int) -> str:
+    return f"{redact.shorten(__file__)}:{line}"
+
+
+# ── one declaration ─────────────────────────────────────────────────────────────────────────────
+
+
+@every_kind
+def test_a_set_variable_is_typed(kind):
+    os.environ[NAME] = kind.text
+    for options in ({}, {"default": kind.default}):
+        found = kind.declare(NAME, **options)
+        assert (found, type(found)) == (kind.value, type(kind.value))
+        (declared,) = env.declared()
+        assert (declared.name, declared.kind) == (NAME, kind.name)
+        assert (declared.origin, declared.problem) == ("environment", None)
+        assert declared.required is not bool(options)
+
+
+@every_kind
+def test_a_default_makes_it_optional(kind):
+    # Only env.db takes its default as text: that is how everybody writes a database.
+    expected = kind.value if kind.declare is env.db else kind.default
+    assert kind.declare(NAME, default=kind.default) == expected
+    (declared,) = env.declared()
+    assert (declared.required, declared.origin, declared.problem) == (False, "default", None)
+
+
+@every_kind
+def test_a_missing_variable_is_named(kind):
+    with pytest.raises(MissingVariable) as caught:
+        kind.declare(NAME)
+    error, at = caught.value, here(line() - 1)
+    assert error.problem == f"{NAME} is not set ({kind.name}, no default)"
+    assert (error.id, error.subject, error.location) == ("env.missing", NAME, at)
+    assert error.hint == f"Set {NAME} in the environment."
+    (declared,) = env.declared()
+    assert declared.problem is error
+    assert (declared.location, declared.origin) == (at, None)
+
+
+@pytest.mark.parametrize("declare", STRICT)
+def test_a_wrong_value_is_named_and_not_repeated(declare):
+    os.environ[NAME] = CANARY
+    for options in ({}, {"default": "sqlite://"}):
+        with pytest.raises(InvalidVariable, match=rf"^{NAME} \(from environment\) ") as caught:
+            declare(NAME, **options)
+        error, at = caught.value, here(line() - 1)
+        assert (error.id, error.subject, error.location) == ("env.invalid", NAME, at)
+        assert CANARY not in f"{error}{error!r}{vars(error)}{env.declared()}"
+        assert error.__cause__ is None
+        env.reset()
+
+
+def test_the_hint_names_the_file_of_the_project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    env.load(tmp_path)
+    with pytest.raises(MissingVariable, match=f"Set {NAME} in the environment or in .env."):
+        env.str(NAME)
+
+
+def test_a_wrong_value_is_named_with_the_line_it_stands_on(tmp_path):
+    (tmp_path / ".env").write_text(f"A=1\n{NAME}={CANARY}\n")
+    env.load(tmp_path)
+    with pytest.raises(InvalidVariable, match=rf"^{NAME} \(from \.env:2\) must be a whole number"):
+        env.int(NAME)
+
+
+@pytest.mark.parametrize("empty", ["", "  "])
+def test_an_empty_secret_counts_as_missing(empty):
+    os.environ[NAME] = empty
+    with pytest.raises(MissingVariable, match=rf"{NAME} is empty \(secret, no default\)"):
+        env.secret(NAME)
+    env.reset()
+    assert env.secret(NAME, default="other") == "other"
+    assert env.declared()[0].origin == "default"
+    assert env.str(NAME) == empty
+
+
+def test_a_secret_is_masked_from_then_on():
+    name = "SHOP_GREETING"  # a name that sounds like no secret
+    os.environ[name] = "hunter22"
+    env.str(name)
+    assert redact.text("hunter22") == "hunter22"
+    env.secret(name)
+    assert redact.text("hunter22") == "***"
+
+
+def test_a_url_of_another_scheme_is_refused():
+    os.environ[NAME] = "http://h"
+    assert env.url(NAME, schemes=("http", "https")) == "http://h"
+    with pytest.raises(InvalidVariable, match="whose scheme is one of redis, rediss"):
+        env.url(NAME, schemes=("redis", "rediss"))
+
+
+def test_a_database_file_is_in_the_project(tmp_path):
+    env.load(tmp_path)
+    os.environ[NAME] = "sqlite:///set.db"
+    assert env.db(NAME)["NAME"] == str(tmp_path / "set.db")
+    assert env.db("SHOP_OTHER", default="sqlite:///db")["NAME"] == str(tmp_path / "db")
+
+
+def test_a_default_list_is_not_shared():
+    default = ["a"]
+    env.list(NAME, default=default).append("b")
+    assert env.list(NAME, default=default) == ["a"]
+
+
+def test_declarations_are_kept_in_order_and_forgotten_by_reset():
+    for name in ("B", "A", "B"):
+        env.str(f"SHOP_{name}", default="")
+    assert [declared.name for declared in env.declared()] == ["SHOP_B", "SHOP_A"]
+    env.reset()
+    assert env.declared() == []
+
+
+def test_an_unresolved_reference_is_remembered():
+    os.environ |= {NAME: "${{Redis.REDIS_URL}}", "SHOP_OTHER": "${Redis.REDIS_URL}"}
+    assert env.str(NAME) == "${{Redis.REDIS_URL}}"
+    env.str("SHOP_OTHER")
+    assert [declared.unresolved for declared in env.declared()] == [True, False]
+
+
+# ── the doctor ──────────────────────────────────────────────────────────────────────────────────
+
+
+@every_kind
+def test_a_doctor_gets_a_placeholder(kind):
+    with env.collecting():
+        value = kind.declare(NAME)
+        # A secret's goes on: a short one would be reported as a weak one too.
+        assert (
+            value.startswith(kind.placeholder)
+            if kind.name == "secret"
+            else value == kind.placeholder
+        )
+    with pytest.raises(MissingVariable):
+        kind.declare(NAME)
+
+
+def test_a_doctor_hears_every_problem(tmp_path):
+    os.environ |= {"SHOP_INT": CANARY, "SHOP_BOTH": CANARY, "SHOP_BOTH_FILE": "/dev/null"}
+    os.environ["SHOP_GONE_FILE"] = str(tmp_path / "gone")
+    with env.collecting():
+        env.str("SHOP_MISSING")
+        assert env.int("SHOP_INT", default=5) == 5
+        env.secret("SHOP_BOTH")
+        env.secret("SHOP_GONE", default="")
+        env.str("SHOP_FINE", default="")
+    problems = {declared.name: declared.problem for declared in env.declared()}
+    assert {name: problem and problem.id for name, problem in problems.items()} == {
+        "SHOP_MISSING": "env.missing",
+        "SHOP_INT": "env.invalid",
+        "SHOP_BOTH": "env.file-and-value",
+        "SHOP_GONE": "env.file-missing",
+        "SHOP_FINE": None,
+    }
+    assert CANARY not in repr(problems)
+
+
+def test_a_lenient_declaration_does_not_hide_that_a_strict_one_failed():
+    with env.collecting():
+        env.secret(NAME)
+        first = line() - 1
+        assert env.str(NAME, default="") == ""
+    (declared,) = env.declared()
+    assert (declared.location, declared.required) == (here(first), True)
+    assert isinstance(declared.problem, MissingVariable)
+
+
+def test_a_declaration_that_is_made_again_is_judged_again():
+    for value in (None, "set"):
+        if value:
+            os.environ[NAME] = value
+        with env.collecting():
+            env.str(NAME)
+        assert (env.declared()[0].problem is None) is bool(value)
+
+
+def test_collecting_ends_with_its_outermost_block():
+    with env.collecting():
+        with env.collecting():
+            pass
+        env.str(NAME)
+    with pytest.raises(MissingVariable):
+        env.str(NAME)
+    with pytest.raises(RuntimeError), env.collecting():
+        raise RuntimeError
+    with pytest.raises(MissingVariable):
+        env.str(NAME)
+
+
+def nested(leaf: object) -> st.SearchStrategy[Any]:
+    """Settings that hold ``leaf`` somewhere."""
+    noise = st.none() | st.integers() | st.text(max_size=3) | st.just("missing.invalid")
+
+    def around(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+        return st.builds(
+            lambda key, value, others, kind: {
+                "dict": {**dict.fromkeys(others), key: value},
+                "list": [*others, value],
+                "tuple": (*others, value),
+                "set": {value} if isinstance(value, str) else [value],
+            }[kind],
+            st.sampled_from(["OPTIONS", "LOCATION"]),
+            inner,
+            st.lists(noise, max_size=2),
+            st.sampled_from(["dict", "list", "tuple", "set"]),
+        )
+
+    return st.recursive(st.just(leaf), around, max_leaves=4)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data(), st.from_regex(r"[A-Z_][A-Z0-9_]{0,10}", fullmatch=True))
+def test_a_placeholder_is_recognised_in_every_setting_made_of_it(data, name):
+    with clean_process(), env.collecting():
+        os.environ.pop(name, None)
+        declare = data.draw(st.sampled_from([env.str, env.secret, env.url, env.db]))
+        placeholder = declare(name)
+        made_of_it = [placeholder]
+        if isinstance(placeholder, str):
+            made_of_it += [
+                f"redis://:{placeholder}@localhost/0",
+                f"{placeholder}/1",
+                f"prefix-{placeholder}",
+                placeholder.partition("://")[2] or placeholder,
+                Path("/srv") / placeholder,
+            ]
+        value = data.draw(nested(data.draw(st.sampled_from(made_of_it))))
+        assert env.placeholder_in(value) == name
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        7,
+        "",
+        "missing.invalid",
+        "missing..invalid",
+        "missing.7.invalid",
+        "the.invalid",
+        "missing.SHOP.example",
+        ["a", {"b": ("c", {"d"})}],
+        {"missing.SHOP.invalid": "only a key"},
+        Path("/srv"),
+    ],
+)
+def test_no_placeholder_is_seen_where_none_is(value):
+    assert env.placeholder_in(value) is None
+
+
+def test_what_is_typed_leaves_no_placeholder():
+    """0, False and [] are not recognisable: only the declaration itself has the problem."""
+    with env.collecting():
+        values = [env.bool("A_B"), env.int("A_I"), env.float("A_F"), env.list("A_L")]
+    assert env.placeholder_in(values) is None
+    assert all(isinstance(declared.problem, MissingVariable) for declared in env.declared())
+
+
+# ── the errors themselves ───────────────────────────────────────────────────────────────────────
+
+
+def test_an_error_says_what_where_and_what_next():
+    error = BrokenSource("env.file-missing", "A", "A is gone", "Bring it back.", location="x.py:3")
+    assert str(error) == "A is gone (x.py:3). Bring it back."
+    assert (error.id, error.subject) == ("env.file-missing", "A")
+    assert str(MissingVariable("A", "A is gone", "Set it.")) == "A is gone. Set it."

@@ -1,0 +1,352 @@
+"""Every state of a real Redis and every fault on the way to it has its name, and one name only."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from resilience.findings import Finding, Level
+from resilience.probes import redis, targets
+from resilience.probes.areas import probes_of
+from resilience.probes.base import Deadline
+from resilience.probes.examine import examine
+from resilience.simulation.authority import Authority
+from resilience.simulation.fake_redis import FakeRedis
+from resilience.simulation.network import BlackHole, Garbage, Refused, Reset, Silence
+from tests.servers import (
+    RedisServer,
+    redis_full,
+    redis_replica,
+    redis_server,
+    redis_with_databases,
+    redis_with_limited_user,
+    redis_with_password,
+)
+
+PASSWORD = "correct-horse/battery@staple"
+DJANGO = "django.core.cache.backends.redis.RedisCache"
+DJANGO_REDIS = "django_redis.cache.RedisCache"
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("redis")
+
+
+@pytest.fixture(scope="module")
+def healthy(directory: Path) -> Iterator[RedisServer]:
+    with redis_server("--maxmemory", "64mb", directory=directory) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def guarded(directory: Path) -> Iterator[RedisServer]:
+    with redis_with_password(directory, PASSWORD) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority()
+
+
+@pytest.fixture(scope="module")
+def encrypted(directory: Path, authority: Authority) -> Iterator[RedisServer]:
+    with redis_server(directory=directory, tls=authority) as server:
+        yield server
+
+
+def examined(url: str, seconds: float = 10.0) -> list[Finding]:
+    """What the probe of a URL says."""
+    return list(redis.probe_of(targets.parse(url, origin="argument")).run(Deadline(seconds)))
+
+
+def only(url: str) -> Finding:
+    found = examined(url)
+    assert len(found) == 1, found
+    return found[0]
+
+
+@contextmanager
+def full(directory: Path) -> Iterator[str]:
+    with redis_full(directory) as server:
+        yield server.url()
+
+
+@contextmanager
+def replica(directory: Path) -> Iterator[str]:
+    with (
+        redis_server(directory=directory) as primary,
+        redis_replica(primary, directory) as server,
+    ):
+        yield server.url()
+
+
+@contextmanager
+def few_databases(directory: Path) -> Iterator[str]:
+    with redis_with_databases(directory) as server:
+        yield server.url("/9")
+
+
+@contextmanager
+def user_without_rights(directory: Path) -> Iterator[str]:
+    with redis_with_limited_user(directory, username="web", password=PASSWORD) as server:
+        yield server.url(username="web", password=PASSWORD)
+
+
+STATES = {
+    "redis.oom": full,
+    "redis.readonly": replica,
+    "redis.db-index": few_databases,
+    "redis.permission": user_without_rights,
+}
+
+
+@pytest.mark.parametrize("identifier", STATES)
+@pytest.mark.parametrize("backend", [DJANGO, DJANGO_REDIS])
+def test_a_state_of_a_real_redis_is_the_one_root_cause(identifier, backend, tmp_path, settings):
+    with STATES[identifier](tmp_path) as url:
+        settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": url}}
+        report = examine(probes_of(["cache", "redis"]), Deadline(20))
+    roots = [finding for finding in report.findings if finding.is_root_cause]
+    assert [finding.id for finding in roots] == [identifier], report.findings
+    assert roots[0].hint
+    cache = next(f for f in report.findings if f.id == "cache.failed")
+    assert cache.cause == roots[0]
+    assert report.exit_code == 1
+
+
+@pytest.mark.parametrize("backend", [DJANGO, DJANGO_REDIS])
+def test_a_healthy_redis_tells_its_facts(healthy, backend, settings):
+    settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": healthy.url("/3")}}
+    report = examine(probes_of(["cache", "redis"]), Deadline(20))
+    assert report.exit_code == 0
+    fine = next(f for f in report.findings if f.id == "redis.ok")
+    assert fine.subject == f"redis.127.0.0.1:{healthy.port}/3"
+    assert fine.facts["version"]
+    assert fine.facts["max_memory_mib"] == 64
+    assert fine.facts["eviction_policy"] == "noeviction"
+    assert 0 < float(fine.facts["round_trip_ms"]) < 2000
+    assert float(fine.facts["used_memory_mib"]) > 0
+    assert healthy.command("DBSIZE") == 0, "a probe leaves no key behind"
+
+
+def test_the_password_decides(guarded):
+    assert only(guarded.url()).id == "redis.auth-missing"
+    assert only(guarded.url(password="wrong-password")).id == "redis.auth-wrong"
+    assert only(guarded.url(password=PASSWORD)).id == "redis.ok"
+
+
+def test_the_password_in_options_counts_as_in_the_url(guarded, settings):
+    settings.CACHES = {
+        "default": {
+            "BACKEND": DJANGO_REDIS,
+            "LOCATION": guarded.url(),
+            "OPTIONS": {"PASSWORD": PASSWORD},
+        }
+    }
+    report = examine(probes_of(["cache", "redis"]), Deadline(20))
+    assert {f.id for f in report.findings} == {"redis.ok", "cache.ok"}
+
+
+def test_a_needless_password_is_a_warning_and_the_rest_is_still_examined(healthy):
+    found = examined(healthy.url(password=PASSWORD))
+    assert [(f.id, f.level) for f in found] == [
+        ("redis.auth-unneeded", Level.WARNING),
+        ("redis.ok", Level.OK),
+    ]
+    refused = examined(healthy.url("/0?protocol=2", password=PASSWORD))
+    assert [(f.id, f.level) for f in refused] == [("redis.auth-unneeded", Level.ERROR)]
+
+
+def test_a_user_that_may_only_use_its_own_keys(tmp_path, settings):
+    rules = "~shop:* -@all +@read +@write +@keyspace +@connection"
+    with redis_with_limited_user(
+        tmp_path, username="web", password=PASSWORD, rules=rules
+    ) as server:
+        location = server.url(username="web", password=PASSWORD)
+        cache = {"BACKEND": DJANGO_REDIS, "LOCATION": location, "KEY_PREFIX": "shop"}
+        settings.CACHES = {"default": cache}
+        report = examine(probes_of(["cache", "redis"]), Deadline(20))
+        assert {f.id for f in report.findings} == {"redis.ok", "cache.ok"}
+        settings.CACHES = {"default": cache | {"KEY_PREFIX": "other"}}
+        report = examine(probes_of(["cache", "redis"]), Deadline(20))
+        assert [f.id for f in report.findings if f.is_root_cause] == ["redis.permission"]
+
+
+def test_the_scheme_must_fit_the_port(healthy, encrypted, authority, tmp_path):
+    assert only(healthy.url(scheme="rediss")).id == "redis.tls-to-plain"
+    assert only(encrypted.url(scheme="redis")).id == "redis.plain-to-tls"
+    ca = authority.write_ca(tmp_path / "ca.pem")
+    assert only(encrypted.url(f"/0?ssl_ca_certs={ca}")).id == "redis.ok"
+
+
+def test_an_unknown_authority_is_named_and_never_worked_around(encrypted):
+    finding = only(encrypted.url())
+    assert finding.id == "tls.untrusted-root"
+    assert "ssl_ca_certs" in finding.hint
+    assert "none" not in finding.hint.lower().split()
+
+
+def test_tls_failures_of_the_clients_own_files(encrypted, authority, tmp_path):
+    assert only(encrypted.url("/0?ssl_ca_certs=/nowhere/ca.pem")).id == "tls.bundle-missing"
+    (tmp_path / "ca.pem").write_text("no certificate")
+    assert only(encrypted.url(f"/0?ssl_ca_certs={tmp_path}/ca.pem")).id == "tls.bundle-broken"
+    context = authority.server_context("elsewhere.example")
+    ca = authority.write_ca(tmp_path / "good.pem")
+    with FakeRedis(tls=context) as fake:
+        url = f"rediss://127.0.0.1:{fake.port}/0?ssl_ca_certs={ca}"
+        assert only(url).id == "tls.wrong-name"
+    with FakeRedis(tls=authority.server_context("127.0.0.1", expired=True)) as fake:
+        url = f"rediss://127.0.0.1:{fake.port}/0?ssl_ca_certs={ca}"
+        assert only(url).id == "tls.expired"
+
+
+def test_faults_of_the_network():
+    with Refused() as port:
+        assert only(f"redis://127.0.0.1:{port.port}").id == "tcp.refused"
+    with BlackHole() as hole:
+        finding = only(f"redis://127.0.0.1:{hole.port}")
+        assert finding.id == "tcp.timeout"
+        assert 1900 <= float(finding.facts["waited_ms"]) <= 2000
+    with Silence() as silence:
+        assert only(f"redis://127.0.0.1:{silence.port}").id == "redis.silent"
+        assert only(f"rediss://127.0.0.1:{silence.port}").id == "tls.handshake-timeout"
+    with Reset() as reset:
+        assert only(f"redis://127.0.0.1:{reset.port}").id == "redis.wrong-service"
+        assert only(f"rediss://127.0.0.1:{reset.port}").id == "tls.reset"
+    with Garbage() as web:
+        assert only(f"redis://127.0.0.1:{web.port}").id == "redis.wrong-service"
+        assert only(f"rediss://127.0.0.1:{web.port}").id == "tls.plaintext-port"
+
+
+def test_a_host_that_does_not_resolve():
+    finding = only("redis://no-such-host.invalid:6379")
+    assert finding.id in ("dns.failed", "dns.timeout")
+    assert "no-such-host.invalid" in finding.summary
+
+
+def test_dns_that_hangs_is_left_behind(monkeypatch):
+    """The one mock: no resolver here can be made to hang without changing the machine."""
+    import threading
+
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: threading.Event().wait(1) or [])
+    found = list(
+        redis.probe_of(targets.parse("redis://db.example", origin="argument")).run(Deadline(0.2))
+    )
+    assert [f.id for f in found] == ["dns.timeout"]
+
+
+def test_a_unix_socket(tmp_path):
+    path = tmp_path / "redis.sock"
+    assert only(f"unix://{path}").id == "tcp.refused"
+    with redis_server("--unixsocket", str(path), directory=tmp_path):
+        assert only(f"unix://{path}?db=2").id == "redis.ok"
+
+
+REPLIES = {
+    "LOADING Redis is loading the dataset in memory": "redis.loading",
+    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.": (
+        "redis.master-down"
+    ),
+    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to": (
+        "redis.misconf"
+    ),
+    "NOREPLICAS Not enough good replicas to write.": "redis.no-replicas",
+    "BUSY Redis is busy running a script. You can only call SCRIPT KILL": "redis.busy",
+    "CLUSTERDOWN Hash slot not served": "redis.cluster-down",
+    "MOVED 12182 10.0.0.7:6379": "redis.cluster-client",
+    "DENIED Redis is running in protected mode because protected mode is enabled": (
+        "redis.protected-mode"
+    ),
+    "ERR max number of clients reached": "redis.max-clients",
+    "NOPERM this user has no permissions to run the 'set' command": "redis.permission",
+    "OOM command not allowed when used memory > 'maxmemory'.": "redis.oom",
+    "READONLY You can't write against a read only replica.": "redis.readonly",
+    "ERR something that nobody has seen yet": "redis.error",
+}
+
+
+@pytest.mark.parametrize(("reply", "identifier"), REPLIES.items(), ids=REPLIES.values())
+@pytest.mark.parametrize("command", ["GET", "SET"])
+def test_every_error_reply_has_its_name(reply, identifier, command):
+    with FakeRedis(errors={command: reply}) as fake:
+        finding = only(f"redis://127.0.0.1:{fake.port}")
+    assert finding.id == identifier
+    assert finding.level is Level.ERROR
+    assert finding.facts["command"] == command
+
+
+@pytest.mark.parametrize("command", ["PING", "INFO"])
+def test_a_command_that_a_cache_does_not_need_may_be_forbidden(command):
+    with FakeRedis(errors={command: f"NOPERM no permissions to run '{command}'"}) as fake:
+        assert only(f"redis://127.0.0.1:{fake.port}").id == "redis.ok"
+
+
+def test_a_cluster_node_refuses_database_1():
+    with FakeRedis(errors={"SELECT": "ERR SELECT is not allowed in cluster mode"}) as fake:
+        assert only(f"redis://127.0.0.1:{fake.port}/1").id == "redis.cluster-client"
+
+
+def test_no_command_is_sent_twice_and_no_key_outlives_the_probe(healthy):
+    with FakeRedis(errors={"PING": "LOADING still"}) as fake:
+        only(f"redis://127.0.0.1:{fake.port}")
+        assert fake.commands == ["PING"]
+    with FakeRedis() as fake:
+        only(f"redis://127.0.0.1:{fake.port}")
+        assert fake.commands == ["PING", "INFO", "SET", "GET", "DEL"]
+
+
+def test_a_replica_location_is_read_and_not_written(directory, healthy, settings, tmp_path):
+    with redis_replica(healthy, tmp_path) as follower:
+        settings.CACHES = {
+            "default": {"BACKEND": DJANGO, "LOCATION": [healthy.url(), follower.url()]}
+        }
+        report = examine(probes_of(["redis"]), Deadline(20))
+    assert [f.id for f in report.findings] == ["redis.ok", "redis.ok"]
+
+
+def test_two_aliases_of_one_server_share_a_probe(healthy, settings):
+    one = {"BACKEND": DJANGO, "LOCATION": healthy.url()}
+    settings.CACHES = {
+        "default": one,
+        "second": one,
+        "third": one | {"LOCATION": healthy.url("/1")},
+    }
+    assert len(probes_of(["redis"])) == 2
+
+
+@pytest.mark.parametrize(
+    ("location", "identifier"),
+    [
+        ("", "redis.url-invalid"),
+        ("localhost:6379", "redis.url-invalid"),
+        ("redis://localhost:port", "redis.url-invalid"),
+        ("redis://:pa/ss@localhost", "redis.url-invalid"),
+        ("redis://localhost/zero", "redis.url-invalid"),
+        ("redis://localhost?socket_timeout=soon", "redis.url-invalid"),
+        ("redis://localhost?family=0", "redis.family-option"),
+        ("${{Redis.REDIS_URL}}", "redis.url-invalid"),
+    ],
+)
+def test_a_malformed_location_is_a_finding(location, identifier, settings):
+    settings.CACHES = {"default": {"BACKEND": DJANGO_REDIS, "LOCATION": location}}
+    report = examine(probes_of(["redis"]), Deadline(5))
+    assert [f.id for f in report.findings] == [identifier]
+    assert "pa/ss" not in repr(report)
+
+
+def test_sentinel_is_said_to_be_not_examined(settings):
+    settings.CACHES = {
+        "default": {
+            "BACKEND": DJANGO_REDIS,
+            "LOCATION": "redis://service/0",
+            "OPTIONS": {"CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory"},
+        }
+    }
+    report = examine(probes_of(["redis"]), Deadline(5))
+    assert [(f.id, f.skipped) for f in report.findings] == [("redis.sentinel", True)]

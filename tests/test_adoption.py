@@ -1,0 +1,108 @@
+"""Adoption step 1: the built wheel on a fresh ``startproject``, one line in INSTALLED_APPS."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+from tests.processes import ROOT, Ended, run
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT],
+        check=True,
+        capture_output=True,
+    )
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> str:
+    """An environment that has the wheel itself; its dependencies are those of the tests."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=False, symlinks=True)
+    site = next(folder.glob("lib/python*/site-packages"))
+    installing = [sys.executable, "-m", "pip", "install", "--no-deps", "--quiet"]
+    subprocess.run([*installing, "--target", site, wheel], check=True, capture_output=True)
+    ours = [place for place in sys.path if place.endswith("site-packages")]
+    (site / "tests.pth").write_text("\n".join(ours))
+    return str(folder / "bin" / "python")
+
+
+@pytest.fixture
+def shop(tmp_path: Path, python: str) -> Path:
+    command = [python, "-m", "django", "startproject", "shop", str(tmp_path)]
+    subprocess.run(command, check=True, capture_output=True, env={})
+    return tmp_path
+
+
+def adopt(shop: Path) -> None:
+    settings = shop / "shop" / "settings.py"
+    settings.write_text(settings.read_text() + 'INSTALLED_APPS += ["resilience"]\n')
+
+
+def manage(python: str, shop: Path, *arguments: str) -> Ended:
+    return run(python, "manage.py", *arguments, cwd=shop, variables={})
+
+
+def test_the_package_comes_from_the_wheel(python, tmp_path):
+    code = "import resilience, sys; sys.stdout.write(resilience.__file__)"
+    ended = run(python, "-c", code, cwd=tmp_path, variables={})
+    assert "site-packages" in ended.out
+    assert str(ROOT) not in ended.out
+
+
+def test_one_line_and_checkdeploy_answers(python, shop):
+    before = manage(python, shop, "checkdeploy")
+    assert before.code == 1
+    assert "Unknown command" in before.err
+    adopt(shop)
+    ended = manage(python, shop, "checkdeploy")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.rstrip().splitlines()[-1].startswith("PASS: 0 errors")
+    assert "database.migrations" in ended.out
+    assert not (shop / "db.sqlite3").exists(), "asking makes no database"
+    assert manage(python, shop, "migrate").code == 0
+    assert "database.migrations" not in manage(python, shop, "checkdeploy").out
+    assert manage(python, shop, "makemigrations", "--check").code == 0, "the app has no table"
+
+
+def test_the_catalogue_and_the_other_entry_points_are_in_the_wheel(python, shop):
+    adopt(shop)
+    explained = manage(python, shop, "checkdeploy", "--explain", "cache.local-only")
+    assert explained.out.startswith("cache.local-only\n")
+    module = run(python, "-m", "resilience", "checkdeploy", "hosting", cwd=shop, variables={})
+    assert module.code == 0, module.err
+    assert manage(python, shop, "checkredis").code == 0
+    plain = manage(python, shop, "check")
+    assert (plain.code, "resilience" in plain.err) == (0, False)
+
+
+def test_settings_that_do_not_import_are_reported_through_the_module(python, shop):
+    adopt(shop)
+    settings = shop / "shop" / "settings.py"
+    settings.write_text("import nothing_of_this_name\n" + settings.read_text())
+    ended = run(python, "-m", "resilience", "checkdeploy", cwd=shop, variables={})
+    assert ended.code == 1
+    assert "shop/settings.py:1" in ended.out
+    assert "Traceback" not in ended.out + ended.err
+
+
+def test_startup_costs_next_to_nothing(python, shop):
+    """No probe, no client and no page is imported by an app that only has us installed."""
+    adopt(shop)
+    code = (
+        "import os, sys\n"
+        "os.environ['DJANGO_SETTINGS_MODULE'] = 'shop.settings'\n"
+        "import django; django.setup()\n"
+        "print(sorted(name for name in sys.modules if name.startswith(\n"
+        "    ('redis', 'django_redis', 'environ', 'dotenv', 'langsmith', 'requests'))))\n"
+    )
+    assert run(python, "-c", code, cwd=shop, variables={}).out.strip() == "[]"

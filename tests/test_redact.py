@@ -1,0 +1,403 @@
+"""A secret never survives; the words around it do."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from urllib.parse import quote
+
+import pytest
+from django.core.cache import InvalidCacheBackendError
+from django.core.exceptions import ImproperlyConfigured
+from hypothesis import assume, given, settings, strategies as st
+
+from resilience import redact
+from resilience.findings import Finding, Level
+from tests.conftest import clean_process
+
+# Everything that the tests print around a secret. A "secret" made of these words is none.
+SENTENCE = (
+    "KeyError ValueError ImproperlyConfigured OSError: [Errno 2] No such file or directory "
+    "invalid literal for int() with base 10: can't parse at all; Set the environment variable "
+    "Finding(id='env.invalid', level=<Level.ERROR: 40>, subject= summary= hint= mappingproxy({ "
+    "location= cause=None, skipped=False, area='', duration_ms=0.0) postgres://***@db/app 'url' "
+)
+
+SECRETS = (
+    st.text(
+        st.characters(categories=["L", "N", "P", "S", "Zs"], exclude_characters="*"),
+        min_size=6,
+        max_size=24,
+    )
+    .map(str.strip)
+    .filter(lambda it: len(it) >= 6 and it.lower() not in redact._WORDS and it not in SENTENCE)
+)
+
+
+def register(secret: str) -> None:
+    redact.register(secret)
+
+
+def set_secret_variable(secret: str) -> None:
+    os.environ["SHOP_API_KEY"] = secret
+
+
+def set_raw_url_variable(secret: str) -> None:
+    os.environ["SHOP_DATABASE"] = f"postgres://shop:{secret}@db/app"
+
+
+def set_encoded_url_variable(secret: str) -> None:
+    os.environ["SHOP_DATABASE"] = f"postgres://shop:{quote(secret, safe='')}@db/app"
+
+
+def set_secret_setting(secret: str) -> None:
+    redact.register_settings({"DATABASES": {"default": {"PASSWORD": secret}}})
+
+
+def set_secret_list(secret: str) -> None:
+    redact.register_settings({"SECRET_KEY_FALLBACKS": ["something-else", secret]})
+
+
+def set_setting_with_url(secret: str) -> None:
+    redact.register_settings({"CACHES": [{"LOCATION": (f"redis://:{secret}@cache:6379/0",)}]})
+
+
+WAYS_TO_BE_KNOWN = (
+    register,
+    set_secret_variable,
+    set_raw_url_variable,
+    set_encoded_url_variable,
+    set_secret_setting,
+    set_secret_list,
+    set_setting_with_url,
+)
+
+
+def shown(secret: str) -> set[str]:
+    """Every spelling in which a secret may be read off a screen."""
+    return {secret, quote(secret), quote(secret, safe=""), repr(secret)[1:-1]}
+
+
+# ── by value ────────────────────────────────────────────────────────────────────────────────────
+
+
+@settings(max_examples=150, deadline=None)
+@given(SECRETS, st.sampled_from(WAYS_TO_BE_KNOWN))
+def test_a_known_secret_survives_in_no_text(secret, make_known):
+    for spelling in shown(secret):
+        with clean_process():
+            assume(spelling in redact.text(f"refused «{spelling}» by the server"))  # the twin
+            make_known(secret)
+            masked = redact.text(f"refused «{spelling}» by the server")
+            assert spelling not in masked
+            assert masked.startswith("refused «")
+            assert masked.endswith("» by the server")
+
+
+@settings(max_examples=150, deadline=None)
+@given(SECRETS, st.sampled_from(WAYS_TO_BE_KNOWN))
+def test_a_known_secret_survives_in_no_exception(secret, make_known):
+    with clean_process():
+        make_known(secret)
+        for error in (
+            KeyError(secret),
+            KeyError(f"no {secret}"),
+            ValueError(f"invalid literal for int() with base 10: {secret!r}"),
+            ValueError(secret),
+            ImproperlyConfigured(f"Set the {secret} environment variable"),
+            ImproperlyConfigured({"url": f"postgres://shop:{secret}@db/app"}),
+            FileNotFoundError(2, "No such file or directory", secret),
+            RuntimeError(f"postgres://shop:{quote(secret, safe='')}@db/app"),
+        ):
+            masked = redact.exception(error)
+            assert masked.startswith(f"{type(error).__name__}: ")
+            assert not [spelling for spelling in shown(secret) if spelling in masked]
+
+
+@settings(max_examples=100, deadline=None)
+@given(SECRETS, st.sampled_from(WAYS_TO_BE_KNOWN))
+def test_a_known_secret_survives_in_no_finding(secret, make_known):
+    with clean_process():
+        make_known(secret)
+        said = f"with {secret}."
+        cause = Finding("env.invalid", Level.ERROR, said, said, said)
+        finding = Finding(
+            "env.invalid", Level.ERROR, said, said, said, {"url": said}, said, cause=cause
+        )
+        assert not [spelling for spelling in shown(secret) if spelling in repr(finding)]
+        assert repr(finding).count("with ***.") == 8
+
+
+@settings(max_examples=150, deadline=None)
+@given(SECRETS)
+def test_a_quoted_value_survives_in_no_foreign_exception_although_nobody_knows_it(secret):
+    assume(secret not in "can't parse as b'***'")
+    with clean_process():
+        for value in (secret, secret.encode()):
+            masked = redact.exception(ValueError(f"can't parse {value!r} as {value!r}"))
+            assert masked.startswith("ValueError: can't parse ")
+            assert not [spelling for spelling in shown(secret) if spelling in masked]
+
+
+def test_a_quoted_name_survives_where_the_exception_quotes_names():
+    assert redact.exception(KeyError("HOST")) == "KeyError: 'HOST'"
+    assert redact.exception(ModuleNotFoundError("No module named 'shop'")).endswith("'shop'")
+    assert redact.exception(ImproperlyConfigured("no engine 'x'")).endswith("no engine 'x'")
+    assert redact.exception(InvalidCacheBackendError("no backend 'x'")).endswith("no backend 'x'")
+    assert redact.exception(ValueError("bad 'HOST'")) == "ValueError: bad '***'"
+
+
+@pytest.mark.parametrize(
+    ("said", "masked"),
+    [
+        ("can't parse 'hunter'", "can't parse '***'"),
+        ("the users' names 'ann', 'bob'", "the users' names '***', '***'"),
+        ("bad 'it's mine' here", "bad '***' here"),
+        (r"bad 'it\'s' here", "bad '***' here"),
+        ("bad \"a 'b' c\" here", "bad '***' here"),
+        ("never closed 'hunter two", "never closed '***'"),
+        ("never closed 'hunter two\\", "never closed '***'"),
+        ("empty '' text", "empty '***' text"),
+        ("no quotes at all", "no quotes at all"),
+    ],
+)
+def test_what_counts_as_quoted(said, masked):
+    assert redact.exception(ValueError(said)) == f"ValueError: {masked}"
+
+
+def test_white_space_inside_a_secret_does_not_save_it():
+    """The message is put on one line, which must not happen before the search."""
+    redact.register("correct  horse\tbattery")
+    error = ValueError("wrong: correct  horse\tbattery")
+    assert redact.exception(error) == "ValueError: wrong: ***"
+    redact.reset()
+    assert redact.exception(error) == "ValueError: wrong: correct horse battery"
+
+
+def test_each_line_of_a_secret_is_one():
+    redact.register("-----BEGIN PRIVATE KEY-----\nQUJDREVGR0g\nabc\n-----END PRIVATE KEY-----\n")
+    assert redact.text("line QUJDREVGR0g") == "line ***"
+    assert redact.text("-----BEGIN CERTIFICATE-----abc") == "-----BEGIN CERTIFICATE-----abc"
+
+
+def test_every_url_of_a_list_gives_its_password():
+    os.environ["SHOP_REDIS"] = "redis://:first1@a:1,redis://u:sec%2Fond@b:2"
+    assert redact.text("first1 or sec/ond or sec%2Fond") == "*** or *** or ***"
+    assert redact.text("hosts a:1 and b:2, user u") == "hosts a:1 and b:2, user u"
+
+
+def test_the_longer_secret_goes_first():
+    redact.register("horse")
+    redact.register("horse-battery")
+    assert redact.text("horse-battery") == "***"
+
+
+def test_reset_forgets():
+    redact.register("hunter22")
+    assert redact.text("hunter22") == "***"
+    redact.reset()
+    assert redact.text("hunter22") == "hunter22"
+
+
+@pytest.mark.parametrize("word", ["abc", "", "  ", "postgres", "PASSWORD", "true"])
+def test_a_password_that_is_a_word_of_the_report_hides_nothing(word):
+    redact.register(word)
+    os.environ["SHOP_PASSWORD"] = word
+    sentence = f"the default user postgres has no password: {word} abc true"
+    assert redact.text(sentence) == sentence
+
+
+@pytest.mark.parametrize(
+    "name",
+    "PASSWORD DB_PASS PASS REDIS_PWD OPENAI_API_KEY OPENAI_APIKEY SECRET_KEY AWS_SECRET_ACCESS_KEY "
+    "GITHUB_TOKEN SENTRY_DSN SECRET_KEY_FALLBACKS TOKEN_2 email_host_password "
+    "JWT_SIGNING_KEY FIELD_ENCRYPTION_KEY PASSWORD_SALT GOOGLE_CREDENTIALS client_secret".split(),
+)
+def test_names_of_secrets(name):
+    assert redact.is_secret_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    "PATH PWD OLDPWD KEYBOARD PASSENGER AUTH_PASSWORD_VALIDATORS PASSWORD_HASHERS TOKENIZER "
+    "PASSWORD_RESET_TIMEOUT SECRET_KEY_FILE CSRF_COOKIE_NAME KEY_PREFIX CREDENTIALS_DIRECTORY "
+    "SSH_AUTH_SOCK COMPASS".split(),
+)
+def test_names_of_ordinary_things(name):
+    assert not redact.is_secret_name(name)
+
+
+# ── by shape ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("said", "masked"),
+    [
+        ("redis://:hunter@h:6379/0", "redis://***@h:6379/0"),
+        ("see postgres://u:p/a@s#s@h/db now", "see postgres://***@h/db now"),
+        ("HTTPS://token@h", "HTTPS://***@h"),
+        ("rediss+sentinel://u:p@h", "rediss+sentinel://***@h"),
+        ("?user=a&password=abc&x=1", "?user=a&password=***&x=1"),
+        ("host=db password=hunter dbname=x", "host=db password=*** dbname=x"),
+        ("password='my hunter' x", "password=*** x"),
+        (r"Link(password='my \'hunter', x=1)", "Link(password=***, x=1)"),
+        ('password="my hunter" x', "password=*** x"),
+        ("password='hunter", "password=***"),
+        ("{'password': 'hunter', 'x': 1}", "{'password': ***, 'x': 1}"),
+        ('{"access_token":"hunter"}', '{"access_token":***}'),
+        ("{token=hunter", "{token=***"),
+        ("--db-password=hunter", "--db-password=***"),
+        ("X-Amz-Signature=abc123", "X-Amz-Signature=***"),
+        ("OPENAI_API_KEY=abc", "OPENAI_API_KEY=***"),
+        ("Authorization: Bearer abcdef123456", "Authorization: Bearer ***"),
+        ("Authorization: Basic dXNlcjpwYXNz", "Authorization: Basic ***"),
+        ("bearer averyveryverylonglowercasetoken", "bearer ***"),
+        ("key sk-abcdefgh1234", "key ***"),
+        ("lsv2_pt_abcdefgh", "***"),
+        ("ghp_abcdefgh1234", "***"),
+        ("eyJhbGciOi.eyJzdWIi.c2ln", "***"),
+        ("a -----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY----- b", "a *** b"),
+        ("a -----BEGIN PRIVATE KEY-----\nabc\nnever closed", "a ***"),
+    ],
+    ids=lambda _: "text",  # pytest puts the id into the environment, where URLs have an effect
+)
+def test_a_recognisable_secret_is_masked_although_nobody_knows_it(said, masked):
+    assert redact.text(said) == masked
+
+
+ORDINARY = (
+    "redis://localhost:6379/0 refused the connection",
+    "https://www.example.com/docs?page=2&key=3#top",
+    "write to ops@example.com",
+    "Redis asks for a password: set REDIS_URL",
+    "HTTP basic authentication failed",
+    "Basic Authentication needs a user.",
+    "bearer credentials.",
+    "The token expired 3 days ago",
+    "password=<yours>",
+    "{'token_count': 12, 'tokens': 3}",
+    "line 12 of settings.py: SECRET_KEY is not set",
+    "the task sk-1 is done",
+    "-----BEGIN CERTIFICATE-----",
+    "/srv/app/resilience/env/sources.py:57",
+    "caches.default falls back to memory (12.5 ms, 1024 bytes)",
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(ORDINARY), min_size=1).map("; ".join), SECRETS)
+def test_ordinary_words_survive(sentence, secret):
+    assume(not any(len(form) >= 4 and form in sentence for form in redact._masked_forms(secret)))
+    with clean_process():
+        set_secret_variable(secret)
+        assert redact.text(sentence) == sentence
+
+
+# ── exceptions ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_value_of_any_variable_is_masked_in_an_exception():
+    """Not in other texts: there it is a name, a path, a number that the report is about."""
+    os.environ["SHOP_NUMBER"] = "Ab-77-cd"
+    assert redact.exception(KeyError("Ab-77-cd")) == "KeyError: '***'"
+    assert redact.exception(KeyError("xAb-77-cdx")) == "KeyError: 'xAb-77-cdx'"
+    assert redact.text("Ab-77-cd") == "Ab-77-cd"
+
+
+@pytest.mark.parametrize("harmless", ["production", "/srv/app", "opsproject.settings", "Ab1"])
+def test_a_harmless_value_survives_in_an_exception(harmless):
+    os.environ["SHOP_PLACE"] = harmless
+    assert redact.exception(KeyError(harmless)) == f"KeyError: {harmless!r}"
+
+
+def test_a_long_mixed_word_is_masked_in_an_exception_and_a_long_path_is_not():
+    assert redact.exception(KeyError("A1b2C3d4E5f6G7h8I9j0")) == "KeyError: '***'"
+    assert redact.exception(KeyError("A1b2C3d4E5f6G7h8I9j")) == "KeyError: 'A1b2C3d4E5f6G7h8I9j'"
+    assert redact.exception(KeyError("abcdefghijklmnopqrstuvwxyz")).endswith("wxyz'")
+    path = "/srv/releases/2026-11-23-build-number-17/app.py"
+    assert path in redact.exception(FileNotFoundError(2, "No such file or directory", path))
+
+
+def test_a_decoding_error_quotes_values():
+    error = UnicodeDecodeError("utf-8", b"hunter\xff", 6, 7, "invalid start byte")
+    assert "utf-8" not in redact.exception(error)
+
+
+def test_an_exception_is_one_line_of_bounded_length():
+    masked = redact.exception(RuntimeError("word\n" * 200), limit=40)
+    assert masked.startswith("RuntimeError: word word ")
+    assert (len(masked), masked[-1]) == (40, "…")
+    assert redact.exception(RuntimeError("a" * 26), limit=40) == "RuntimeError: " + "a" * 26
+    assert redact.exception(RuntimeError()) == "RuntimeError"
+
+
+def test_an_exception_that_cannot_be_shown_is_named():
+    class BrokenError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    assert redact.exception(BrokenError()) == "BrokenError: (its message cannot be shown)"
+
+
+def _raised(source: str, filename: str) -> Exception:
+    try:
+        exec(compile(source, filename, "exec"), {"re": re})  # noqa: S102 - gives frames of any file
+    except Exception as error:  # noqa: BLE001
+        return error
+    raise AssertionError
+
+
+def test_a_traceback_holds_places_only():
+    redact.register("hunter22")
+    error = _raised("\nlocal = 'hunter22'\nraise ValueError('hunter22')", "/srv/hunter22/shop.py")
+    frames = redact.traceback(error)
+    assert frames[-1] == "/srv/***/shop.py:3 in <module>"
+    assert len(frames) == 2
+    assert not [frame for frame in frames if "hunter22" in frame or "ValueError" in frame]
+
+
+def test_the_traceback_of_a_recursion_is_short():
+    error = _raised("def deeper():\n    deeper()\ndeeper()", "/srv/shop.py")
+    frames = redact.traceback(error)
+    assert len(frames) <= 30
+    assert frames[-1] == "/srv/shop.py:2 in deeper"
+
+
+def test_the_location_is_the_users_own_code():
+    """Even when the error was raised deeper, in the standard library."""
+    assert redact.location(_raised("\nre.compile('(')", "/srv/shop.py")) == "/srv/shop.py:2"
+    installed = _raised("\nraise ValueError", "/srv/lib/site-packages/x.py")
+    assert (redact.location(installed) or "").startswith("tests/test_redact.py:")
+
+
+def test_the_location_of_a_syntax_error_is_where_the_syntax_is_wrong():
+    assert redact.location(_raised("x = 1\ny = (", "/srv/shop.py")) == "/srv/shop.py:2"
+    assert redact.location(ValueError("never raised")) is None
+
+
+def test_own_files(tmp_path):
+    assert redact.is_own_file(str(tmp_path / "settings.py"))
+    assert not redact.is_own_file(os.__file__)
+    assert not redact.is_own_file(redact.__file__)
+    assert not redact.is_own_file(pytest.__file__)
+    assert not redact.is_own_file("<frozen importlib._bootstrap>")
+
+
+def test_a_path_is_shortened_below_the_working_directory_only(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert redact.shorten(str(tmp_path / "shop" / "settings.py")) == "shop/settings.py"
+    assert redact.shorten(sys.executable) == sys.executable
+
+
+# ── terminals ───────────────────────────────────────────────────────────────────────────────────
+
+
+@given(st.text())
+def test_printable_text_is_one_line_that_no_terminal_obeys(value):
+    assert redact.printable(value).isprintable()
+
+
+def test_printable_text_stays_readable():
+    assert redact.printable("Größe 5 €") == "Größe 5 €"
+    assert redact.printable("a\nb\tc\x1b[31m\u202e") == "a b c\\x1b[31m\\u202e"

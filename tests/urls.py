@@ -1,0 +1,3 @@
+"""No pages: the tests of the commands need none."""
+
+urlpatterns: list[object] = []
