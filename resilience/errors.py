@@ -3,6 +3,7 @@
 ::
 
     ResilienceError
+    ├── CacheUnavailable      only Redis may answer this, and it does not
     ├── UsageError            the caller asked for something that does not exist
     └── EnvError              the environment cannot give what the code declared
         ├── MissingVariable   declared without a default, found nowhere
@@ -15,13 +16,20 @@ variable, so it may go to any log.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class ResilienceError(Exception):
     """Base of everything raised here on purpose."""
 
 
+class CacheUnavailable(ResilienceError):
+    """Redis does not answer, and nobody may answer in its place: a STRICT key, a lock, a scan."""
+
+
 class UsageError(ResilienceError):
-    """A command was given an area, target or option value that it cannot use."""
+    """A command or a setting was given a word that it cannot use."""
 
 
 class EnvError(ResilienceError):
@@ -31,7 +39,7 @@ class EnvError(ResilienceError):
     file, ``hint`` the next step, ``location`` the ``file:line`` where there is one.
     """
 
-    id = "env.invalid"
+    id: str
 
     def __init__(
         self, subject: str, problem: str, hint: str, *, location: str | None = None
@@ -67,3 +75,9 @@ class BrokenSource(EnvError):
     ) -> None:
         super().__init__(subject, problem, hint, location=location)
         self.id = id
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`` Did you mean …?`` with the nearest of the known words, or nothing."""
+    nearest = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {nearest[0]!r}?" if nearest else ""

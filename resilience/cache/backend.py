@@ -1,0 +1,361 @@
+"""``resilience.cache.ResilientCache``: Django's names, mapped to whoever answers.
+
+Keys and values in Redis are byte for byte django-redis's: its client makes, encodes and decodes
+them here, and never connects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+from django.core.cache import caches
+from django.core.cache.backends.base import (
+    DEFAULT_TIMEOUT,
+    MEMCACHE_MAX_KEY_LENGTH,
+    BaseCache,
+    default_key_func,
+)
+from django_redis.client import DefaultClient
+from django_redis.compressors.identity import IdentityCompressor
+from django_redis.serializers.pickle import PickleSerializer
+
+from resilience.cache import options as options_
+from resilience.cache.extras import Extras
+from resilience.cache.outage import Answers
+from resilience.cache.state import state_of
+
+T = TypeVar("T")
+_MISSING = object()
+_NOT_PARAMS = ("BACKEND", "LOCATION")
+
+_executor: ThreadPoolExecutor | None = None
+
+
+class ResilientCache(Extras, BaseCache):
+    """A cache on Redis that answers within its timeout whatever Redis does.
+
+    See ``docs/explanation/outage.md`` for what it answers meanwhile. ``OPTIONS`` are
+    django-redis's, and ``RESILIENCE`` in them. Raises InvalidCacheBackendError for options that
+    cannot work.
+    """
+
+    def __init__(self, server: Any, params: dict[str, Any]) -> None:
+        super().__init__(params)
+        alias = _alias_of(server, params)
+        self._options = options_.parse(alias, {**params, "LOCATION": server})
+        self._server, self._params = server, params
+        self._state = state_of(self._options)
+        # django-redis wants a server to begin with; it is never used.
+        self._client: Any = DefaultClient(["redis://localhost"], params, self)
+        plain = (type(self._client._serializer), type(self._client._compressor))  # noqa: SLF001
+        is_plain = plain == (PickleSerializer, IdentityCompressor)
+        self._loads: Callable[[bytes], Any] = _loads if is_plain else self._client.decode
+        self._answers = Answers(self._state, self._loads, self._encode)
+        self._own_keys = type(self).make_key is not BaseCache.make_key
+
+    # ── keys and values ─────────────────────────────────────────────────────────────────────────
+
+    def _name(self, key: Any, version: int | None) -> str:
+        """The final key: Django's ``make_and_validate_key``, at a fraction of its time."""
+        if self.key_func is default_key_func and not self._own_keys:
+            version = self.version if version is None else version
+            name = f"{self.key_prefix!s}:{version!s}:{key!s}"
+        else:
+            name = self.make_key(key, version=version)
+        if len(name) > MEMCACHE_MAX_KEY_LENGTH or not _is_plain(name):
+            self.validate_key(name)
+        return name
+
+    def _names(self, keys: Sequence[Any], version: int | None) -> list[str]:
+        """The same for many keys, checked together."""
+        if self.key_func is default_key_func and not self._own_keys:
+            version = self.version if version is None else version
+            head = f"{self.key_prefix!s}:{version!s}:"
+            names = [f"{head}{key!s}" for key in keys]
+        else:
+            names = [self.make_key(key, version=version) for key in keys]
+        longest = max(map(len, names), default=0)
+        if longest > MEMCACHE_MAX_KEY_LENGTH or not _is_plain("".join(names)):
+            for name in names:
+                self.validate_key(name)
+        return names
+
+    def _encode(self, value: Any) -> bytes:
+        encoded = self._client.encode(value)
+        return encoded if type(encoded) is bytes else str(encoded).encode()
+
+    def _decode(self, value: bytes | None, default: Any) -> Any:
+        if value is None:
+            return default
+        try:
+            return self._loads(value)
+        except Exception:  # noqa: BLE001 - another serializer's bytes, or broken ones: a miss
+            return default
+
+    def _ttl(self, timeout: Any) -> float | None:
+        return self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
+
+    def _bulk_ends(self) -> float:
+        return self._answers.ends() - self._options.operation_timeout + self._options.bulk_timeout
+
+    # ── Django's cache API ──────────────────────────────────────────────────────────────────────
+
+    def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
+        return self._get(key, default, version, self._answers.ends())
+
+    def _get(self, key: Any, default: Any, version: int | None, ends: float) -> Any:
+        return self._decode(self._answers.get(self._name(key, version), key, ends), default)
+
+    def set(  # type: ignore[override] # as django-redis
+        self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> bool:
+        self._set(key, value, timeout, version, self._answers.ends())
+        return True
+
+    def _set(self, key: Any, value: Any, timeout: Any, version: int | None, ends: float) -> None:
+        encoded = self._encode(value)
+        self._answers.set(self._name(key, version), key, encoded, self._ttl(timeout), ends)
+
+    def add(
+        self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> bool:
+        return self._add(key, value, timeout, version, self._answers.ends())
+
+    def _add(self, key: Any, value: Any, timeout: Any, version: int | None, ends: float) -> bool:
+        encoded = self._encode(value)
+        name = self._name(key, version)
+        return self._answers.add(name, key, encoded, self._ttl(timeout), ends)
+
+    def delete(self, key: Any, version: int | None = None) -> bool:
+        return self._answers.delete(self._name(key, version), key, self._answers.ends())
+
+    def touch(self, key: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
+        name = self._name(key, version)
+        return self._answers.touch(name, key, self._ttl(timeout), self._answers.ends())
+
+    def has_key(self, key: Any, version: int | None = None) -> bool:
+        return self._answers.has(self._name(key, version), key, self._answers.ends())
+
+    def incr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        name, ends = self._name(key, version), self._answers.ends()
+        return self._answers.incr(name, key, delta, ends)
+
+    def decr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        return self.incr(key, -delta, version=version)
+
+    def get_or_set(
+        self, key: Any, default: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> Any:
+        """One time for all round trips; the caller's function takes its own."""
+        ends = self._answers.ends()
+        value = self._get(key, _MISSING, version, ends)
+        if value is not _MISSING:
+            return value
+        if callable(default):
+            left = ends - self._answers.ends()
+            default = default()
+            ends = self._answers.ends() + left
+        return self._offer(key, default, timeout, version, ends)
+
+    def _offer(self, key: Any, value: Any, timeout: Any, version: int | None, ends: float) -> Any:
+        self._add(key, value, timeout, version, ends)
+        return self._get(key, value, version, ends)  # another's, if that was faster
+
+    def incr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        """Django's, in one time for all round trips."""
+        version = self.version if version is None else version
+        ends = self._answers.ends()
+        value = self._get(key, _MISSING, version, ends)
+        if value is _MISSING:
+            raise ValueError(f"Key {key!r} not found")
+        self._set(key, value, DEFAULT_TIMEOUT, version + delta, ends)
+        self._answers.delete(self._name(key, version), key, ends)
+        return version + delta
+
+    def get_many(self, keys: Iterable[Any], version: int | None = None) -> dict[Any, Any]:
+        keys = list(keys)
+        names = self._names(keys, version)
+        found = self._answers.get_many(dict(zip(names, keys, strict=True)), self._bulk_ends())
+        result: dict[Any, Any] = {}
+        loads = self._loads
+        for key, name in zip(keys, names, strict=True):
+            value = found[name]
+            if value is not None:
+                try:
+                    result[key] = loads(value)
+                except Exception:  # noqa: BLE001, S112 - as in _decode()
+                    continue
+        return result
+
+    def set_many(
+        self,
+        data: Mapping[Any, Any],
+        timeout: Any = DEFAULT_TIMEOUT,
+        version: int | None = None,
+    ) -> list[Any]:
+        names = dict(zip(self._names(list(data), version), data, strict=True))
+        values = {name: self._encode(data[key]) for name, key in names.items()}
+        failed = self._answers.set_many(names, values, self._ttl(timeout), self._bulk_ends())
+        return [names[name] for name in failed]
+
+    def delete_many(self, keys: Iterable[Any], version: int | None = None) -> None:
+        keys = list(keys)
+        names = dict(zip(self._names(keys, version), keys, strict=True))
+        self._answers.delete_many(names, self._bulk_ends())
+
+    def clear(self) -> bool:  # type: ignore[override] # as django-redis
+        """Every key of this alias, of every version; never FLUSHDB, which takes others' too."""
+        pattern = self._options.clear_pattern or f"{_literal(self.key_prefix)}:*"
+        self._answers.delete_pattern(pattern, self._bulk_ends())
+        return True
+
+    def close(self, **_: Any) -> None:
+        """Connections belong to the process and stay."""
+
+    # ── async ───────────────────────────────────────────────────────────────────────────────────
+
+    async def aget(self, key: Any, default: Any = None, version: int | None = None) -> Any:
+        return await self._aget(key, default, version, self._answers.ends())
+
+    async def _aget(self, key: Any, default: Any, version: int | None, ends: float) -> Any:
+        if self._answers.answers_at_once:  # then no socket is touched, whatever happens meanwhile
+            return self._decode(self._answers.recall(self._name(key, version), key), default)
+        return await _in_thread(self._get, key, default, version, ends)
+
+    async def aget_or_set(  # the function runs in the event loop, as Django's does
+        self,
+        key: Any,
+        default: Any,
+        timeout: Any = DEFAULT_TIMEOUT,  # noqa: ASYNC109
+        version: int | None = None,
+    ) -> Any:
+        ends = self._answers.ends()
+        value = await self._aget(key, _MISSING, version, ends)
+        if value is not _MISSING:
+            return value
+        if callable(default):
+            left = ends - self._answers.ends()
+            default = default()
+            ends = self._answers.ends() + left
+        return await _in_thread(self._offer, key, default, timeout, version, ends)
+
+    async def aset(  # type: ignore[override] # as set()
+        self,
+        key: Any,
+        value: Any,
+        timeout: Any = DEFAULT_TIMEOUT,  # noqa: ASYNC109 - Django's, and no time limit
+        version: int | None = None,
+    ) -> bool:
+        return await _in_thread(self.set, key, value, timeout, version)
+
+    async def aadd(
+        self,
+        key: Any,
+        value: Any,
+        timeout: Any = DEFAULT_TIMEOUT,  # noqa: ASYNC109
+        version: int | None = None,
+    ) -> bool:
+        return await _in_thread(self.add, key, value, timeout, version)
+
+    async def adelete(self, key: Any, version: int | None = None) -> bool:
+        return await _in_thread(self.delete, key, version)
+
+    async def atouch(
+        self,
+        key: Any,
+        timeout: Any = DEFAULT_TIMEOUT,  # noqa: ASYNC109
+        version: int | None = None,
+    ) -> bool:
+        return await _in_thread(self.touch, key, timeout, version)
+
+    async def ahas_key(self, key: Any, version: int | None = None) -> bool:
+        return await _in_thread(self.has_key, key, version)
+
+    async def aincr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        return await _in_thread(self.incr, key, delta, version)
+
+    async def adecr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        return await _in_thread(self.decr, key, delta, version)
+
+    async def aincr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        return await _in_thread(self.incr_version, key, delta, version)
+
+    async def aget_many(self, keys: Iterable[Any], version: int | None = None) -> dict[Any, Any]:
+        return await _in_thread(self.get_many, keys, version)
+
+    async def aset_many(
+        self,
+        data: Mapping[Any, Any],
+        timeout: Any = DEFAULT_TIMEOUT,  # noqa: ASYNC109
+        version: int | None = None,
+    ) -> list[Any]:
+        return await _in_thread(self.set_many, data, timeout, version)
+
+    async def adelete_many(self, keys: Iterable[Any], version: int | None = None) -> None:
+        await _in_thread(self.delete_many, keys, version)
+
+    async def aclear(self) -> bool:  # type: ignore[override] # as clear()
+        return await _in_thread(self.clear)
+
+    async def aclose(self, **_: Any) -> None:
+        """As close()."""
+
+
+async def _in_thread(call: Callable[..., T], *args: Any) -> T:
+    """On threads of our own: Django's one thread per request would queue behind a slow call.
+
+    Cancelling leaves the call to end by itself, within its timeout.
+    """
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_threads(), partial(call, *args))
+
+
+def _threads() -> ThreadPoolExecutor:
+    global _executor  # noqa: PLW0603 - one for the process, started on first need
+    if _executor is None:
+        _executor = ThreadPoolExecutor(32, thread_name_prefix="resilience-cache")
+    return _executor
+
+
+def _after_fork() -> None:
+    global _executor  # noqa: PLW0603 - its threads do not exist in the child
+    _executor = None
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether Django's check for memcached would find nothing, without its time."""
+    return text.isprintable() and " " not in text
+
+
+def _loads(value: bytes) -> Any:
+    """django-redis's ``decode`` without its layers: an integer, else a pickle."""
+    if value[:1] != b"\x80":  # how every pickle begins since protocol 2, and no integer
+        try:
+            return int(value)
+        except ValueError:
+            pass
+    return pickle.loads(value)  # noqa: S301 - as django-redis: redis.pickle-untrusted tells when not
+
+
+def _literal(text: str) -> str:
+    """A text as a Redis pattern that means nothing but it."""
+    return re.sub(r"([*?\[\]\\^-])", r"\\\1", text)
+
+
+def _alias_of(server: Any, params: Mapping[str, Any]) -> str:
+    """Django does not say which alias it builds: the one that has these very settings."""
+    for alias, config in caches.settings.items():
+        rest = {name: value for name, value in config.items() if name not in _NOT_PARAMS}
+        if rest == params and config.get("LOCATION", "") == server:
+            return str(alias)
+    return "default"

@@ -1,0 +1,347 @@
+"""The values of this process: serialized bytes, bounded in bytes, least recently used out first.
+
+While Redis answers it is a shadow that nobody is served from; in an outage it answers instead.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
+from math import inf
+from typing import Final, TypedDict
+
+OVERHEAD = 320  # bytes that CPython needs for an entry besides its key and value, measured
+STRIPES = 4096
+
+
+class Missing(Enum):
+    """A type with one value, for type checkers."""
+
+    MISSING = "missing"
+
+
+MISSING: Final = Missing.MISSING
+
+
+class Snapshot(TypedDict):
+    """How full it is and how it was used since the last reset."""
+
+    entries: int
+    bytes: int
+    max_bytes: int
+    hits: int
+    misses: int
+    evictions: int
+
+
+class _Entry:
+    """Clock times; ``expires`` is inf and ``confirmed`` -inf for never."""
+
+    __slots__ = ("confirmed", "era", "expires", "size", "value")
+
+    def __init__(
+        self, value: bytes, expires: float, confirmed: float, era: int | None, size: int
+    ) -> None:
+        self.value = value
+        self.expires = expires
+        self.confirmed = confirmed
+        self.era = era
+        self.size = size
+
+
+class LocalStore:
+    """Final keys and their bytes as Redis would hold them.
+
+    A ``ttl`` is in seconds, None is for ever, 0 and less is gone at once. ``max_stale`` too is in
+    seconds.
+    """
+
+    def __init__(self, max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.max_bytes = max_bytes
+        self._clock = clock
+        self._epoch = 0
+        self._era = 0
+        self._generations = array("Q", bytes(8 * STRIPES))
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything, fills under way too; nobody may use it meanwhile.
+
+        After a fork: the lock is new, for a thread that does not exist here may hold the old one.
+        """
+        # Reentrant: a finalizer or a signal handler may use the cache while its thread holds this.
+        self._lock = threading.RLock()
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._epoch += 1
+        self._bytes = self._hits = self._misses = self._evictions = 0
+
+    # ── what Redis said ─────────────────────────────────────────────────────────────────────────
+
+    def token(self, key: str) -> int:
+        """The key's generation, to be taken before Redis is asked."""
+        # Both only ever grow, so an equal sum means that neither has.
+        return self._generations[hash(key) % STRIPES] + self._epoch
+
+    def tokens(self, keys: Iterable[str]) -> dict[str, int]:
+        """The tokens of those keys that are not here, for a fill of each."""
+        now, entries = self._clock(), self._entries
+        return {
+            key: self.token(key)
+            for key in keys
+            if (entry := entries.get(key)) is None or entry.expires <= now
+        }
+
+    def fill(self, key: str, value: bytes, ttl: float | None, token: int) -> bool:
+        """Redis answered; kept unless the key was written, deleted or cleared since the token."""
+        size = _size(key, value)
+        with self._lock:
+            if token != self.token(key):
+                return False
+            now = self._clock()
+            return self._put(key, _Entry(value, _expiry(now, ttl), now, None, size), now)
+
+    def confirm(self, key: str, value: bytes | None) -> bool:
+        """Redis answered without a TTL: True if it is what is here; anything else here is dropped.
+
+        None is Redis's word for no such key.
+        """
+        return self.confirm_many({key: value}) == 1
+
+    def confirm_many(self, answers: Mapping[str, bytes | None]) -> int:
+        """The same for many keys, in one go; how many are what is here."""
+        confirmed = 0
+        with self._lock:
+            now, entries = self._clock(), self._entries
+            for key, value in answers.items():
+                entry = entries.get(key)
+                if entry is None:
+                    continue
+                if entry.value == value and entry.expires > now:
+                    entry.confirmed = now
+                    entries.move_to_end(key)
+                    confirmed += 1
+                else:
+                    self._remove(key)
+        return confirmed
+
+    # ── what this process did ───────────────────────────────────────────────────────────────────
+
+    def bump(self, key: str | None) -> int:
+        """Void the fills of a key (None: of every key) that are under way; its new token."""
+        with self._lock:
+            if key is None:
+                self._epoch += 1
+                return self._epoch
+            self._generations[hash(key) % STRIPES] += 1
+            return self.token(key)
+
+    def write(
+        self, key: str, value: bytes, ttl: float | None, *, outage: bool, token: int | None = None
+    ) -> bool:
+        """Keep what this process wrote: in an outage, or acknowledged by Redis just now.
+
+        With a token from before Redis was asked, two writes or a write and a delete that overlapped
+        leave nothing here: only Redis knows which was the last.
+        """
+        size = _size(key, value)
+        with self._lock:
+            raced = token is not None and token != self.token(key)
+            self.bump(key)
+            if raced:
+                self._remove(key)
+                return False
+            now = self._clock()
+            confirmed, era = (-inf, self._era) if outage else (now, None)
+            return self._put(key, _Entry(value, _expiry(now, ttl), confirmed, era, size), now)
+
+    def drop(self, key: str) -> bool:
+        """Delete; was it there?"""
+        with self._lock:
+            self.bump(key)
+            there = self._live(key) is not None
+            self._remove(key)
+            return there
+
+    def touch(self, key: str, ttl: float | None) -> bool:
+        """Let it expire at another time; is it there?"""
+        with self._lock:
+            self.bump(key)  # a fill under way would bring the old time
+            entry = self._live(key)
+            if entry is None:
+                return False
+            entry.expires = _expiry(self._clock(), ttl)
+            self._live(key)  # removed, if that time has come
+            return True
+
+    def clear(self, prefix: str | None = None) -> int:
+        """Drop every key, or those that begin with a prefix; how many."""
+        with self._lock:
+            self._epoch += 1
+            gone = [key for key in list(self._entries) if key.startswith(prefix or "")]
+            for key in gone:
+                self._remove(key)
+            return len(gone)
+
+    def demote(self) -> None:
+        """The outage is over: what was written in it is not served in the next one."""
+        with self._lock:
+            self._era += 1
+
+    # ── what it knows ───────────────────────────────────────────────────────────────────────────
+
+    def read(self, key: str, max_stale: float | None) -> bytes | None:
+        """The answer in an outage: written in it, or confirmed by Redis at most max_stale ago.
+
+        None trusts every entry until it expires: the store of a cache without a server.
+        """
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is not None:
+                now = self._clock()
+                if entry.expires <= now:
+                    self._remove(key)
+                elif (
+                    max_stale is None
+                    or entry.era == self._era
+                    or now - entry.confirmed <= max_stale
+                ):
+                    self._hits += 1
+                    self._entries.move_to_end(key)
+                    return entry.value
+            self._misses += 1
+            return None
+
+    def has(self, key: str) -> bool:
+        """Is it there, served or not? Then Redis need not be asked for its TTL."""
+        entry = self._entries.get(key)
+        return entry is not None and entry.expires > self._clock()
+
+    def ttl(self, key: str) -> float | Missing | None:
+        """Seconds until it expires, None for never."""
+        with self._lock:
+            entry = self._live(key)
+            if entry is None:
+                return MISSING
+            return None if entry.expires == inf else entry.expires - self._clock()
+
+    def keys(self, pattern: str) -> list[str]:
+        """The keys there that a Redis pattern means."""
+        means = matcher(pattern)
+        with self._lock:
+            every = list(self._entries)
+        return [key for key in every if means(key) and self.has(key)]
+
+    def snapshot(self) -> Snapshot:
+        with self._lock:
+            return {
+                "entries": len(self._entries),
+                "bytes": self._bytes,
+                "max_bytes": self.max_bytes,
+                "hits": self._hits,
+                "misses": self._misses,
+                "evictions": self._evictions,
+            }
+
+    def grow(self, max_bytes: int) -> None:
+        """Of two caches on one store the larger bound holds."""
+        with self._lock:
+            self.max_bytes = max(self.max_bytes, max_bytes)
+
+    # ── with the lock held ──────────────────────────────────────────────────────────────────────
+
+    def _live(self, key: str) -> _Entry | None:
+        entry = self._entries.get(key)
+        if entry is not None and entry.expires <= self._clock():
+            self._remove(key)
+            return None
+        return entry
+
+    def _put(self, key: str, entry: _Entry, now: float) -> bool:
+        """Replace the key's entry; one that is gone already or larger than the store only goes."""
+        self._remove(key)
+        if entry.expires <= now or entry.size > self.max_bytes:
+            return False
+        self._entries[key] = entry
+        self._bytes += entry.size
+        while self._bytes > self.max_bytes and self._entries:
+            _, oldest = self._entries.popitem(last=False)
+            self._bytes -= oldest.size
+            self._evictions += 1
+        return True
+
+    def _remove(self, key: str) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._bytes -= entry.size
+
+
+def _expiry(now: float, ttl: float | None) -> float:
+    return inf if ttl is None else now + ttl
+
+
+def _size(key: str, value: bytes) -> int:
+    length = len(key) if key.isascii() else len(key.encode("utf-8", "surrogatepass"))
+    return length + len(value) + OVERHEAD
+
+
+# ── patterns ────────────────────────────────────────────────────────────────────────────────────
+
+
+def matcher(pattern: str) -> Callable[[str], bool]:
+    """Tell which keys a Redis pattern means: by byte, with ``[^a]`` and backslashes, as KEYS does.
+
+    A star never goes back on what an earlier one took, so the time is bounded.
+    """
+    glob = pattern.encode("utf-8", "surrogatepass")
+    pieces = [b""]  # between the stars
+    at = 0
+    while at < len(glob):
+        at += 1
+        match glob[at - 1 : at]:
+            case b"*":
+                pieces.append(b"")
+            case b"?":
+                pieces[-1] += b"."
+            case b"[":
+                some, at = _some(glob, at)
+                pieces[-1] += some
+            case b"\\" if at < len(glob):
+                pieces[-1] += re.escape(glob[at : at + 1])
+                at += 1
+            case literal:
+                pieces[-1] += re.escape(literal)
+    first, *middle = pieces
+    last = b".*" + middle.pop() if middle else b""
+    taken = b"".join(b"(?>.*?%b)" % piece for piece in middle)
+    compiled = re.compile(first + taken + last, re.DOTALL)
+    return lambda key: compiled.fullmatch(key.encode("utf-8", "surrogatepass")) is not None
+
+
+def _some(glob: bytes, at: int) -> tuple[bytes, int]:
+    """The brackets that begin before ``at``, as a regular expression, and where they end.
+
+    Redis's own reading: the end of the pattern closes them, and ``[a-]`` is a range to ``]``.
+    """
+    inverted = glob[at : at + 1] == b"^"
+    at += inverted
+    members: set[int] = set()
+    while at < len(glob) and glob[at] != ord("]"):
+        if glob[at] == ord("\\") and at + 1 < len(glob):
+            members.add(glob[at + 1])
+            at += 2
+        elif glob[at + 1 : at + 2] == b"-" and at + 2 < len(glob):
+            low, high = sorted((glob[at], glob[at + 2]))
+            members.update(range(low, high + 1))
+            at += 3
+        else:
+            members.add(glob[at])
+            at += 1
+    if inverted:
+        members = set(range(256)) - members
+    listed = b"".join(b"\\x%02x" % member for member in sorted(members))
+    return (b"[%b]" % listed if listed else b"(?!)"), at + 1
