@@ -12,9 +12,9 @@ import sys
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opsproject.settings")
     if sys.argv[1:2] in (["checkdeploy"], ["checkredis"]):
-        from resilience.__main__ import main as doctor  # noqa: PLC0415 - starts without Django
+        from resilience.__main__ import main as doctor  # noqa: PLC0415 - needs no settings
 
-        sys.exit(doctor(sys.argv[1:]))
+        doctor(sys.argv[1:])
 
     from django.core.management import execute_from_command_line  # noqa: PLC0415
 

@@ -54,15 +54,12 @@ TEMPLATES = [
 DATABASES = {"default": env.db("DATABASE_URL", default="sqlite:///db.sqlite3")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-REDIS_URL = env.str("REDIS_URL", default="")
 CACHES = {
     "default": {
-        "BACKEND": "django_redis.cache.RedisCache",
-        "LOCATION": REDIS_URL,
+        "BACKEND": "resilience.cache.ResilientCache",
+        "LOCATION": env.str("REDIS_URL", default=""),  # without it a cache of this process alone
         "KEY_PREFIX": "opsproject",
-    }
-    if REDIS_URL
-    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    },
 }
 
 # Security: HTTPS everywhere but on a laptop

@@ -7,6 +7,7 @@ finding ``django.setup-failed``, and a hanging one is named by file and line at 
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import sys
@@ -15,14 +16,22 @@ import time
 import traceback
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import NoReturn
 
-from resilience import env, hosting, redact
-from resilience.errors import EnvError
-from resilience.findings import Finding, Level, Report
+import django
+from django.core.management import handle_default_options, load_command_class
 
-if TYPE_CHECKING:
-    from resilience.management.command import ReportCommand
+from resilience import env, hosting, places, redact
+from resilience.findings import Fact, Finding, Level, Report
+from resilience.management.command import (
+    INTERRUPTED,
+    USAGE,
+    ReportCommand,
+    accept_any_text,
+    leave,
+    print_report,
+)
+from resilience.probes import env as env_probe
 
 _STARTED = time.monotonic()
 
@@ -32,69 +41,60 @@ _USAGE = f"usage: python -m resilience {{{','.join(COMMANDS)}}} [options]\n"
 
 def main(argv: list[str]) -> NoReturn:
     """Run one of ``COMMANDS`` with its options, and end the process with its exit status."""
-    from resilience.management.command import (  # noqa: PLC0415 - imports Django
-        USAGE,
-        accept_any_text,
-        leave,
-    )
-
     accept_any_text()
     program = sys.argv[0] if sys.argv[0].endswith("manage.py") else "python -m resilience"
     if not argv or argv[0] not in COMMANDS:
         sys.stderr.write(_USAGE)
         leave(0 if argv[:1] in (["-h"], ["--help"]) else USAGE)
-    command = _command(argv[0])
+    command = load_command_class("resilience", argv[0])
+    assert isinstance(command, ReportCommand)  # noqa: S101 - narrows the type
     # Usage errors and --explain need no settings.
-    options = vars(command.create_parser(program, argv[0]).parse_args(argv[1:]))
+    parser = command.create_parser(program, argv[0])
+    parser.called_from_command_line = True
+    options = parser.parse_args(argv[1:])
     # To the very end: a module that is imported late may declare variables too.
     with env.collecting():
-        if not options.get("explain"):
+        if not vars(options).get("explain"):
             command.started = _STARTED
-            _set_up(options, _STARTED)
+            command.probes_made = _set_up(options).set
         command.run_from_argv([program, *argv])
 
 
-def _command(name: str) -> ReportCommand:
-    from importlib import import_module  # noqa: PLC0415 - only here
+def _set_up(options: argparse.Namespace) -> threading.Event:
+    """``django.setup()``, watched. Returns only if it worked; otherwise prints why and ends.
 
-    command: ReportCommand = import_module(f"resilience.management.commands.{name}").Command()
-    # Parse errors print the usage and exit with 2.
-    command._called_from_command_line = True  # type: ignore[attr-defined]  # noqa: SLF001
-    return command
-
-
-def _set_up(options: dict[str, Any], started: float) -> None:
-    """``django.setup()``, watched. Returns only if it worked; otherwise prints why and ends."""
-    if options.get("pythonpath"):
-        sys.path.insert(0, options["pythonpath"])
+    The watch goes on until the event is set: making the probes imports cache backends.
+    """
+    handle_default_options(options)  # --settings and --pythonpath
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
-    if options.get("settings"):
-        os.environ["DJANGO_SETTINGS_MODULE"] = options["settings"]
-    elif not os.environ.get("DJANGO_SETTINGS_MODULE"):
+    if not os.environ.get("DJANGO_SETTINGS_MODULE"):
         _find_settings_module()
     done = threading.Event()
+    out = sys.stdout  # probes may be running by then, and their prints go elsewhere
     main_thread = threading.get_ident()
 
     def watch() -> None:
-        if not done.wait(max(0.0, started + options["deadline"] - time.monotonic())):
-            _end(_hanging(main_thread, options["deadline"]), options, started)
+        if not done.wait(max(0.0, _STARTED + options.deadline - time.monotonic())):
+            sys.stdout = out
+            _end(_hanging(main_thread, options.deadline), options)
 
     threading.Thread(target=watch, name="resilience-setup-watch", daemon=True).start()
     try:
-        import django  # noqa: PLC0415 - its cost counts against the deadline
-
         django.setup()
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - settings may raise anything
+    except KeyboardInterrupt:
         done.set()
-        _end(_failed(error), options, started)
-    done.set()
+        leave(INTERRUPTED)
+    except BaseException as error:  # noqa: BLE001 - settings may raise anything
+        done.set()
+        # A placeholder in the place of a missing variable breaks values, not imports and names.
+        explained = not isinstance(error, ImportError | NameError | SyntaxError)
+        _end(_failed(error), options, explained=explained)
+    return done
 
 
 def _find_settings_module() -> None:
     """As ``manage.py`` in the working directory sets it. Ends with status 2 if there is none."""
-    from resilience.management.command import USAGE, leave  # noqa: PLC0415 - imports Django
-
     try:
         source = Path("manage.py").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -110,49 +110,45 @@ def _find_settings_module() -> None:
 
 
 def _failed(error: BaseException) -> Finding:
-    return Finding(
-        "django.setup-failed",
-        Level.ERROR,
-        os.environ.get("DJANGO_SETTINGS_MODULE", "settings"),
+    return _setup_failed(
         f"Django does not start: {redact.exception(error)}",
-        "Correct the named place; python -m django check shows the whole traceback.",
-        {"traceback": " < ".join(reversed(redact.traceback(error)))},
-        location=redact.location(error),
+        "Correct this place, or what the message names in your settings; "
+        "python -m django check shows the whole traceback.",
+        places.of_error(error),
+        {"traceback": places.trace(error)},
     )
 
 
 def _hanging(thread: int, deadline: float) -> Finding:
     stack = traceback.extract_stack(sys._current_frames()[thread])  # noqa: SLF001 - where it hangs
-    own = [frame for frame in stack if redact.is_own_file(frame.filename)]
-    frame = (own or stack)[-1]
-    return Finding(
-        "django.setup-failed",
-        Level.ERROR,
-        os.environ.get("DJANGO_SETTINGS_MODULE", "settings"),
-        f"Django did not start within {deadline:.1f} s: an import hangs.",
+    return _setup_failed(
+        f"Django did not start within {deadline:.1f} s; an import is still busy here.",
         "Move the work at this place out of import time, into the function that needs it.",
-        location=f"{redact.shorten(frame.filename)}:{frame.lineno}",
+        places.of_frames(stack),
+        {},
     )
 
 
-def _end(finding: Finding, options: dict[str, Any], started: float) -> NoReturn:
-    """Print what can be said without Django, and end the process."""
-    from resilience.management.command import leave, print_report  # noqa: PLC0415
-    from resilience.probes import env as env_probe  # noqa: PLC0415
+def _setup_failed(summary: str, hint: str, location: str | None, facts: dict[str, Fact]) -> Finding:
+    module = os.environ.get("DJANGO_SETTINGS_MODULE", "settings")
+    return Finding(
+        "django.setup-failed", Level.ERROR, module, summary, hint, facts, location, area="django"
+    )
 
-    problems: list[EnvError] = [*env.snapshot().problems]
-    problems += [item.problem for item in env.declared() if item.problem is not None]
-    found = [replace(env_probe.of_error(problem), area="env") for problem in problems]
-    # A placeholder in the place of a missing variable may well be why setup failed.
-    finding = replace(finding, area="django", cause=found[0] if found else None)
+
+def _end(finding: Finding, options: argparse.Namespace, *, explained: bool = False) -> NoReturn:
+    """Print what can be said without Django, and end the process.
+
+    ``explained`` if a missing variable may be the reason.
+    """
+    found = env_probe.errors()
     report = Report(
-        (*found, finding),
+        (*found, replace(finding, cause=found[0] if found and explained else None)),
         hosting.detect(),
-        round((time.monotonic() - started) * 1000, 1),
-        fail_level=Level[options["fail_level"].upper()],
+        round((time.monotonic() - _STARTED) * 1000, 1),
+        fail_level=Level[options.fail_level.upper()],
     )
-    print_report(report, options, sys.stdout)
-    leave(report.exit_code)
+    leave(print_report(report, vars(options), sys.stdout))
 
 
 if __name__ == "__main__":

@@ -5,26 +5,18 @@ The same file is the page ``docs/findings.md``, so what is printed offline is wh
 
 from __future__ import annotations
 
-import difflib
 import re
 from importlib import resources
 
-from resilience.errors import UsageError
+from resilience.errors import UsageError, did_you_mean
 
-_HEADING = re.compile(r"^### `(?P<id>[^`]+)`$", re.MULTILINE)
+_ENTRY = re.compile(r"^### `([^`]+)`$\n(.*?)(?=^##|\Z)", re.MULTILINE | re.DOTALL)
 
 
 def entries() -> dict[str, str]:
     """Every finding id with its explanation, in the order of the page."""
     page = resources.files("resilience").joinpath("findings.md").read_text(encoding="utf-8")
-    headings = list(_HEADING.finditer(page))
-    ends = [heading.start() for heading in headings[1:]] + [len(page)]
-    return {
-        heading["id"]: re.split(r"^## ", page[heading.end() : end], maxsplit=1, flags=re.MULTILINE)[
-            0
-        ].strip()
-        for heading, end in zip(headings, ends, strict=True)
-    }
+    return {identifier: body.strip() for identifier, body in _ENTRY.findall(page)}
 
 
 def explain(identifier: str) -> str:
@@ -39,6 +31,4 @@ def explain(identifier: str) -> str:
             "see https://docs.djangoproject.com/en/stable/ref/checks/."
         )
     shown = wanted if re.fullmatch(r"[\w.-]{1,60}", wanted) else "That"
-    nearest = difflib.get_close_matches(wanted, known, n=3, cutoff=0.5)
-    guess = f" Did you mean {', '.join(nearest)}?" if nearest else ""
-    raise UsageError(f"{shown} is not the id of a finding.{guess}")
+    raise UsageError(f"{shown} is not the id of a finding.{did_you_mean(wanted, known)}")

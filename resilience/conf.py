@@ -7,17 +7,16 @@ system checks report ``conf.invalid``. Nothing here reads settings at import.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import threading
 import warnings
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from resilience import hosting, redact
-from resilience.errors import UsageError
+from resilience.errors import UsageError, did_you_mean
 from resilience.findings import Finding, Level
 
 
@@ -33,42 +32,46 @@ class Conf:
     PLATFORM: str | None = None
 
 
+class _Read(NamedTuple):
+    conf: Conf
+    problems: tuple[Finding, ...]
+    hosting: hosting.Hosting
+
+
 _lock = threading.Lock()
-_current: tuple[Conf, tuple[Finding, ...]] | None = None
-_hosting: hosting.Hosting | None = None
+_current: _Read | None = None
 
 
 def get() -> Conf:
     """The configuration, read on first use and again after ``override_settings``."""
-    return _load()[0]
+    return _read().conf
 
 
 def problems() -> tuple[Finding, ...]:
     """What is wrong with ``RESILIENCE``, one finding per entry."""
-    return _load()[1]
+    return _read().problems
 
 
 def detect_hosting() -> hosting.Hosting:
-    """Where this process runs, ``PLATFORM`` taken into account. Detected once per process."""
-    global _hosting  # noqa: PLW0603 - a cache of what cannot change while the process lives
-    if _hosting is None:
-        _hosting = hosting.detect(forced=get().PLATFORM)
-    return _hosting
+    """Where this process runs, ``PLATFORM`` taken into account."""
+    return _read().hosting
 
 
 def reset(**_: object) -> None:
     """Read everything again on next use (connected to ``setting_changed`` by ``ready()``)."""
-    global _current, _hosting  # noqa: PLW0603 - see the two caches above
-    with _lock:
-        _current = _hosting = None
-
-
-def _load() -> tuple[Conf, tuple[Finding, ...]]:
     global _current  # noqa: PLW0603 - the one configuration of this process
     with _lock:
+        _current = None
+
+
+def _read() -> _Read:
+    """Read ``RESILIENCE`` once, and tell the redactor which secrets the settings hold."""
+    global _current  # noqa: PLW0603 - as in reset()
+    with _lock:
         if _current is None:
-            _current = _parse(getattr(settings, "RESILIENCE", {}))
-            redact.register_settings(_secrets_of_settings())
+            conf, found = _parse(getattr(settings, "RESILIENCE", {}))
+            redact.register_settings(_set_by_the_user())
+            _current = _Read(conf, found, hosting.detect(forced=conf.PLATFORM))
         return _current
 
 
@@ -90,8 +93,7 @@ def _parse(raw: object) -> tuple[Conf, tuple[Finding, ...]]:
 
 
 def _unknown(key: str, known: set[str]) -> Finding:
-    nearest = difflib.get_close_matches(key.upper(), known, n=1, cutoff=0.5)
-    hint = f"Did you mean {nearest[0]!r}?" if nearest else f"Use one of {', '.join(sorted(known))}."
+    hint = f"Use one of {', '.join(sorted(known))}.{did_you_mean(key.upper(), known)}"
     return _invalid(f" has an unknown key {key!r}", hint)
 
 
@@ -102,7 +104,20 @@ def _invalid(problem: str, hint: str) -> Finding:
 def _critical(value: object) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
         raise UsageError("must be a list of subjects")
+    for subject in value:
+        _check_subject(subject)
     return tuple(value)
+
+
+def _check_subject(subject: str) -> None:
+    """A misspelt subject would silently take the app out of nobody's sight."""
+    kind, _, alias = subject.partition(".")
+    known = {"databases": settings.DATABASES, "caches": settings.CACHES}.get(kind)
+    if isinstance(known, dict) and alias not in known:
+        subjects = [f"{kind}.{name}" for name in known]
+        raise UsageError(f"there is no {subject!r}.{did_you_mean(subject, subjects)}")
+    if kind not in ("databases", "caches", *_OTHER_SUBJECTS):
+        raise UsageError(f"{subject!r} is not a subject.")
 
 
 def _platform(value: object) -> str | None:
@@ -113,6 +128,7 @@ def _platform(value: object) -> str | None:
     return hosting.by_slug(value).slug
 
 
+_OTHER_SUBJECTS = ("redis", "env", "hosting", "deploy")
 _CHECKS = {"CRITICAL": _critical, "PLATFORM": _platform}
 _REPAIRS = {
     "CRITICAL": 'Write for example ["databases.default"]; checkdeploy shows the subjects.',
@@ -120,8 +136,8 @@ _REPAIRS = {
 }
 
 
-def _secrets_of_settings() -> dict[str, object]:
-    """What the user has set: a default of Django's holds no secret."""
+def _set_by_the_user() -> dict[str, object]:
+    """The settings that are not Django's defaults, which hold no secret."""
     found: dict[str, object] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # reading a deprecated setting warns

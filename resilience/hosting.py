@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resilience.errors import UsageError
+from resilience.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def by_slug(slug: str) -> Platform:
     for platform in (*PLATFORMS, NONE):
         if platform.slug == slug:
             return platform
-    raise UsageError(f"there is no platform {slug!r}: use one of {', '.join(CHOICES)}")
+    raise UsageError(f"there is no platform {slug!r}.{did_you_mean(slug, CHOICES)}")
 
 
 def _first_match(environ: Mapping[str, str], root: Path) -> tuple[Platform, tuple[str, ...]]:
@@ -225,13 +225,20 @@ def _present(signal: str, environ: Mapping[str, str], root: Path) -> bool:
 
 def _in_container(root: Path) -> bool:
     """Whether a marker file says so, or the root file system is a container runtime's overlay."""
-    if any((root / marker).exists() for marker in (".dockerenv", "run/.containerenv")):
+    if any(_present(marker, {}, root) for marker in ("/.dockerenv", "/run/.containerenv")):
         return True
+    return any(point == "/" and kind == "overlay" for point, kind in mounts(root))
+
+
+def mounts(root: Path = Path("/")) -> Iterator[tuple[str, str]]:
+    """Mount point and file system type of every mount of this process (proc(5))."""
     try:
-        mounts = (root / "proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+        lines = (root / "proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
-        return False
-    return any(line.split(" ")[4] == "/" and " - overlay " in line for line in mounts)
+        return
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        yield before.split(" ")[4], after.split(" ")[0]
 
 
 def _processes(environ: Mapping[str, str]) -> tuple[int | None, str | None]:

@@ -15,10 +15,9 @@ from __future__ import annotations
 import os
 import re
 import threading
-import traceback as _traceback
-from pathlib import Path
+from functools import lru_cache
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote
+from urllib.parse import parse_qs, quote, unquote, unquote_plus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 MASK = "***"
 
 # Shorter values would mask ordinary words in the report; a secret of 3 letters is not one.
-SHORTEST = 4
+_SHORTEST = 4
 
 # Passwords that are also words of this report. Masking them would hide the diagnosis and protect
 # nothing.
@@ -36,8 +35,8 @@ _WORDS = frozenset(
 )
 
 _SECRET_NAME = re.compile(
-    r"(?:PASSWORD|PASSWD|PASSPHRASE|_PASS|^PASS|_PWD|SECRET|TOKEN|API_?KEY|ACCESS_?KEY|SECRET_?KEY|"
-    r"PRIVATE_?KEY|ENCRYPTION_?KEY|SIGNING_?KEY|CREDENTIALS?|DSN|SALT)(?:_FALLBACKS|_\d+)?$",
+    r"(?:PASSWORD|PASSWD|PASSPHRASE|_PASS|^PASS|DBPASS|_PWD|SECRET|TOKEN|_KEY|APIKEY|_AUTH|CREDENTIAL|DSN|SALT)"
+    r"S?(?:_FALLBACKS|_?V?\d+)?$",
     re.IGNORECASE,
 )
 
@@ -78,10 +77,12 @@ _TOKEN = re.compile(r"(?<![\w/.-])(?=[\w+=-]*\d)(?=[\w+=-]*[A-Za-z])[\w+=-]{20,}
 _QUOTED = re.compile(
     r"(?:(?<!\w)|(?<=\b[bBfFrRuU]))(['\"])(?:\\.|(?!\1)[^\\]|\1(?=\w))*(?:\1|\\?\Z)"
 )
-_NAMING = (ImportError, NameError, AttributeError, SyntaxError, KeyError, OSError, LookupError)
+_NAMING = (ImportError, NameError, AttributeError, SyntaxError, LookupError, OSError, TypeError)
 _HARMLESS_VALUE = re.compile(r"[/~.].*|[a-z_][a-z_.]*")
 
-_FRAMES = 30  # a RecursionError has a thousand
+_LONGEST = 2000  # characters of one text
+_LINES = 100  # of one secret
+_DEPTH = 8  # of nested settings
 
 _lock = threading.Lock()
 _registered: set[str] = set()
@@ -99,14 +100,27 @@ def register(value: str) -> None:
         _registered.update(found)
 
 
-def register_settings(values: Mapping[str, object]) -> None:
+def register_url(url: str) -> None:
+    """Mask the password of a URL from now on, in its user part or among its parameters."""
+    for password in _passwords(url):
+        register(password)
+    for name, values in parse_qs(url.partition("?")[2]).items():
+        if is_secret_name(name):
+            for value in values:
+                register(value)
+
+
+def register_settings(values: Mapping[str, object], depth: int = 0) -> None:
     """Register every secret-named string of a nested mapping, and every URL's password in it."""
     for name, value in values.items():
         for text_ in _strings(value):
-            for secret in _secrets(name, text_):
-                register(secret)
-        for part in _mappings(value):
-            register_settings(part)
+            if is_secret_name(name):
+                register(text_)
+            elif "://" in text_:
+                register_url(text_)
+        if depth < _DEPTH:  # settings may refer to themselves
+            for part in _mappings(value):
+                register_settings(part, depth + 1)
 
 
 def reset() -> None:
@@ -116,9 +130,15 @@ def reset() -> None:
 
 
 def text(value: str) -> str:
-    """``value`` with every known or recognisable secret replaced by ``***``."""
+    """``value`` with every known or recognisable secret as ``***``, cut at 2000 characters."""
     for secret in sorted(_known(), key=len, reverse=True):
         value = value.replace(secret, MASK)
+    return shapes(value)
+
+
+def shapes(value: str) -> str:
+    """As :func:`text`, by shape only: for names that must stay equal to themselves."""
+    value = value[:_LONGEST]  # some shapes take quadratic time, and a server may send megabytes
     for shape, replacement in _SHAPES:
         value = shape.sub(replacement, value)
     return value
@@ -160,79 +180,48 @@ def exception(error: BaseException, limit: int = 300) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def traceback(error: BaseException) -> list[str]:
-    """The innermost frames, each as ``file:line in function``: no source line, no variable."""
-    frames = _traceback.extract_tb(error.__traceback__, limit=-_FRAMES)
-    return [text(f"{frame.filename}:{frame.lineno} in {frame.name}") for frame in frames]
-
-
-def location(error: BaseException) -> str | None:
-    """``file:line`` of the innermost frame that is the user's own code, else of the innermost."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{shorten(error.filename)}:{error.lineno or 1}"
-    frames = _traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if is_own_file(frame.filename)]
-    chosen = (own or frames)[-1] if frames else None
-    return f"{shorten(chosen.filename)}:{chosen.lineno}" if chosen else None
-
-
-def is_own_file(filename: str) -> bool:
-    """Whether a source file is the user's: not installed, not the standard library, not ours."""
-    return (
-        not filename.startswith("<")
-        and "site-packages" not in filename
-        and "dist-packages" not in filename
-        and not filename.startswith((str(Path(os.__file__).parent), str(Path(__file__).parent)))
-    )
-
-
-def shorten(filename: str) -> str:
-    """A path relative to the working directory where it lies below it."""
-    try:
-        return str(Path(filename).relative_to(Path.cwd()))
-    except (ValueError, OSError):
-        return filename
-
-
 def _quotes_names(error: BaseException) -> bool:
-    if isinstance(error, _NAMING):
-        return not isinstance(error, UnicodeError)
-    naming = ("django.core.exceptions", "resilience.")
-    return any(base.__module__.startswith(naming) for base in type(error).__mro__)
+    naming = ("django.core.exceptions", "django.db.utils", "redis.exceptions", "resilience.")
+    return isinstance(error, _NAMING) or any(
+        base.__module__.startswith(naming) for base in type(error).__mro__
+    )
 
 
 def _known() -> set[str]:
     with _lock:
         known = set(_registered)
     for name, value in os.environ.items():
-        for secret in _secrets(name, value):
-            known |= _masked_forms(secret)
+        if is_secret_name(name):
+            known |= _masked_forms(value)
+        elif "://" in value:
+            for password in _passwords(value):
+                known |= _masked_forms(password)
     return known
 
 
 def _mask_environment(message: str) -> str:
-    for value in os.environ.values():
-        if len(value) >= SHORTEST and not _HARMLESS_VALUE.fullmatch(value):
-            message = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", MASK, message)
+    for whole in os.environ.values():
+        for value in {whole, whole.strip(), *whole.split(",")}:
+            if len(value) >= _SHORTEST and not _HARMLESS_VALUE.fullmatch(value):
+                message = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", MASK, message)
     return message
 
 
-def _secrets(name: str, value: str) -> Iterator[str]:
-    """What is secret in the value of this name: all of it, or the passwords of its URLs."""
-    return iter((value,)) if is_secret_name(name) else _passwords(value)
-
-
-def _masked_forms(value: str) -> set[str]:
-    return {form for form in _forms(value) if len(form) >= SHORTEST and form.lower() not in _WORDS}
+@lru_cache(maxsize=1024)
+def _masked_forms(value: str) -> frozenset[str]:
+    forms = (form for form in _forms(value) if form.lower() not in _WORDS)
+    return frozenset(form for form in forms if len(form) >= _SHORTEST)
 
 
 def _forms(value: str) -> Iterator[str]:
     whole = value.strip()
-    lines = (line.strip() for line in whole.splitlines() if not line.startswith("-----"))
-    for form in (whole, *lines, *_passwords(whole)):
-        for plain in (form, unquote(form)):
-            # Without the quotes, repr() is how a KeyError shows it.
-            yield from (plain, quote(plain), quote(plain, safe=""), repr(plain)[1:-1])
+    lines = (line.strip() for line in whole.splitlines()[:_LINES] if not line.startswith("-----"))
+    for form in (value, whole, *lines, *_passwords(whole)):
+        for plain in (form, unquote(form), unquote_plus(form)):
+            # Without the quotes, repr() is how a KeyError shows it. Not every environment is UTF-8.
+            yield from (plain, repr(plain)[1:-1])
+            for safe in ("/", ""):
+                yield quote(plain, safe, errors="surrogateescape")
 
 
 def _passwords(value: str) -> Iterator[str]:
@@ -244,9 +233,10 @@ def _passwords(value: str) -> Iterator[str]:
 def _strings(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
+    elif isinstance(value, bytes):
+        yield value.decode(errors="replace")
     elif isinstance(value, list | tuple | set | frozenset):
-        for item in value:
-            yield from _strings(item)
+        yield from (item for item in value if isinstance(item, str))
 
 
 def _mappings(value: object) -> Iterator[Mapping[str, object]]:

@@ -20,6 +20,8 @@ def test_no_setting_and_an_empty_one_are_the_defaults(settings, configured):
     else:
         del settings.RESILIENCE
     assert conf.get() == Conf()
+    assert conf.get().CRITICAL == ("databases.default",)
+    assert conf.get().PLATFORM is None
     assert conf.problems() == ()
 
 
@@ -49,7 +51,7 @@ def test_an_unknown_key_is_an_error_that_names_the_nearest_one(settings, key):
         assert (problem.id, problem.level) == ("conf.invalid", Level.ERROR)
         assert problem.subject == "settings.RESILIENCE"
         assert problem.summary == f"RESILIENCE has an unknown key {wrong!r}"
-        assert problem.hint == f"Did you mean {key!r}?"
+        assert problem.hint.endswith(f"Did you mean {key!r}?")
         assert conf.get() == Conf()
 
 
@@ -69,7 +71,16 @@ def test_a_key_near_none_is_answered_with_all_of_them(settings, key):
         ("CRITICAL", {"databases.default"}, "must be a list of subjects"),
         ("PLATFORM", True, "must be None or the name of a platform"),
         ("PLATFORM", "", "there is no platform ''"),
-        ("PLATFORM", "Railway", "there is no platform 'Railway'"),
+        ("PLATFORM", "Railway", "there is no platform 'Railway'. Did you mean 'railway'?"),
+        (
+            "CRITICAL",
+            ["databases.defualt"],
+            "there is no 'databases.defualt'. Did you mean 'databases.default'?",
+        ),
+        ("CRITICAL", ["caches.default", "caches.xyz"], "there is no 'caches.xyz'."),
+        ("CRITICAL", ["caches"], "there is no 'caches'."),
+        ("CRITICAL", ["database.default"], "'database.default' is not a subject."),
+        ("CRITICAL", [""], "'' is not a subject."),
     ],
 )
 def test_a_wrong_value_is_named_and_the_default_holds_for_it_alone(settings, key, value, said):
@@ -82,6 +93,16 @@ def test_a_wrong_value_is_named_and_the_default_holds_for_it_alone(settings, key
     for other in KEYS:
         expected = Conf() if other == key else conf._parse(valid)[0]
         assert getattr(conf.get(), other) == getattr(expected, other)
+
+
+@pytest.mark.parametrize(
+    "subject",
+    ["databases.default", "caches.default", "redis.cache:6379/0", "env", "hosting", "deploy"],
+)
+def test_a_wrong_value__twin__every_kind_of_subject(settings, subject):
+    settings.RESILIENCE = {"CRITICAL": [subject]}
+    assert conf.problems() == ()
+    assert list(conf.get().CRITICAL) == [subject]
 
 
 def test_all_problems_are_told_at_once(settings):
@@ -119,7 +140,7 @@ def test_a_forced_platform_decides_the_hosting(settings, slug):
 
 
 def test_the_secrets_of_all_settings_are_known_from_then_on(settings):
-    settings.EMAIL_HOST_PASSWORD = "hunter22"
+    settings.PAYMENT_TOKEN = "hunter22"
     settings.SHOP = {"upstream": ["https://shop:battery7@example.com"]}
     assert redact.text("hunter22 battery7") == "hunter22 battery7"
     conf.get()

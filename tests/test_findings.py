@@ -6,11 +6,13 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 from django.core import checks
+from hypothesis import given, strategies as st
 
 from resilience import redact
 from resilience.findings import Finding, Level, Report
 from resilience.hosting import Hosting
 
+INFO = Finding("redis.sentinel", Level.INFO, "redis", "Not examined.")
 OK = Finding("redis.ok", Level.OK, "redis", "Fine.")
 WARNING = Finding("redis.slow", Level.WARNING, "redis", "Slow.", "Look at SLOWLOG.")
 ERROR = Finding("redis.oom", Level.ERROR, "redis", "Full.", "Raise maxmemory.")
@@ -30,13 +32,15 @@ def test_levels_are_djangos():
     assert [str(level) for level in sorted(Level)] == ["ok", "info", "warning", "error"]
 
 
-@pytest.mark.parametrize("id", ["redis.auth-missing", "security.W009", "4_0.E001", "a.b.c"])
+@pytest.mark.parametrize(
+    "id", ["redis.auth-missing", "security.W009", "4_0.E001", "resilience.env.missing"]
+)
 def test_an_id_is_area_and_slug(id):
     assert replace(ERROR, id=id).id == id
 
 
 @pytest.mark.parametrize(
-    "id", ["", "redis", "redis.", ".oom", "redis.-x", "redis oom", "redis.a b"]
+    "id", ["", "redis", "redis.", ".oom", "redis.-x", "redis oom", "redis.a b", "a.b\n", "a.\x1b"]
 )
 def test_an_id_of_another_form_is_refused(id):
     with pytest.raises(ValueError, match=r"is not of the form area\.slug"):
@@ -52,7 +56,13 @@ def test_what_is_wrong_comes_with_a_hint(level):
 
 @pytest.mark.parametrize("level", [Level.OK, Level.INFO])
 def test_what_is_fine_needs_no_hint(level):
-    assert Finding("redis.ok", level, "redis", "Fine.").hint == ""
+    finding = Finding("redis.ok", level, "redis", "Fine.")
+    assert (finding.hint, finding.location, finding.cause, finding.skipped) == (
+        "",
+        None,
+        None,
+        False,
+    )
 
 
 def test_a_finding_does_not_change():
@@ -73,8 +83,9 @@ def test_every_text_of_a_finding_is_masked_and_printable():
         "env.invalid", Level.ERROR, said, said, said, {"a\n": said, "n": 7, "yes": True}, said
     )
     safe = "with ***\\x1b"
-    texts = (finding.subject, finding.summary, finding.hint, finding.location)
-    assert texts == (safe,) * 4
+    assert (finding.summary, finding.hint, finding.location) == (safe,) * 3
+    # A subject is compared with others: what was registered in between must not change it.
+    assert finding.subject == "with hunter22\\x1b"
     assert finding.facts == {"a ": safe, "n": 7, "yes": True}
     redact.reset()
     assert replace(ERROR, summary="with hunter22").summary == "with hunter22"
@@ -92,7 +103,11 @@ def test_a_root_cause_is_an_error_that_nothing_explains():
         ((), {}, 0, "pass"),
         ((OK, WARNING), {}, 0, "pass"),
         ((OK, WARNING), {"fail_level": Level.WARNING}, 1, "fail"),
+        ((OK, INFO), {"fail_level": Level.WARNING}, 0, "pass"),
         ((OK, ERROR), {}, 1, "fail"),
+        ((replace(ERROR, cause=WARNING),), {}, 1, "fail"),
+        ((replace(TIMEOUT, level=Level.WARNING),), {}, 0, "pass"),
+        ((replace(TIMEOUT, level=Level.WARNING),), {"fail_level": Level.WARNING}, 1, "fail"),
         ((ERROR, WARNING), {"fail_level": Level.WARNING}, 1, "fail"),
         # The timeout of a subject that is not critical is an error like every other one.
         ((OK, TIMEOUT), {}, 1, "fail"),
@@ -111,6 +126,13 @@ def test_a_root_cause_is_an_error_that_nothing_explains():
 def test_the_exit_code_and_its_word(findings, options, code, verdict):
     made = report(*findings, **options)
     assert (made.exit_code, made.verdict) == (code, verdict)
+
+
+@given(st.lists(st.sampled_from([OK, INFO, WARNING, ERROR])))
+def test_without_a_timeout_the_worst_level_decides(findings):
+    worst = max((each.level for each in findings), default=Level.OK)
+    for fail_level in (Level.WARNING, Level.ERROR):
+        assert report(*findings, fail_level=fail_level).exit_code == int(worst >= fail_level)
 
 
 def test_count_is_of_exactly_one_level():

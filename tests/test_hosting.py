@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings, strategies as st
 
 from resilience import hosting
 from resilience.errors import UsageError
+from tests.env.test_dotenv import as_nobody
 
 MANAGED = (
     "railway heroku render fly cloud-foundry azure-app-service cloud-run lambda ecs nomad "
@@ -121,6 +123,17 @@ def test_of_several_platforms_the_outermost_wins(rows):
     assert detect(environ, Path("/nonexistent")).platform == expected
 
 
+def test_a_marker_that_may_not_be_seen_is_none():
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        root.chmod(0o755)
+        write(root, "run/.containerenv")
+        for mode, platform in ((0o600, "none"), (0o755, "podman")):
+            (root / "run").chmod(mode)
+            with as_nobody():
+                assert detect({}, root).platform == platform
+
+
 # ── forced ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -138,9 +151,15 @@ def test_a_container_is_a_platform_only_if_forced(tmp_path):
     assert detect({}, tmp_path, forced="docker").on_platform
 
 
-def test_a_forced_unknown_name_is_refused_with_the_choices(tmp_path):
-    with pytest.raises(UsageError, match="there is no platform 'Railway': use one of railway, "):
+def test_a_forced_unknown_name_is_refused_with_the_nearest(tmp_path):
+    with pytest.raises(UsageError) as caught:
         detect({}, tmp_path, forced="Railway")
+    assert str(caught.value) == "there is no platform 'Railway'. Did you mean 'railway'?"
+
+
+def test_a_forced_unknown_name__twin__one_without_a_likeness(tmp_path):
+    with pytest.raises(UsageError, match=r"^there is no platform 'xyz'\.$"):
+        detect({}, tmp_path, forced="xyz")
 
 
 # ── instance, CI ────────────────────────────────────────────────────────────────────────────────
@@ -155,6 +174,9 @@ def test_a_forced_unknown_name_is_refused_with_the_choices(tmp_path):
         ({"FLY_APP_NAME": "x", "FLY_MACHINE_ID": "m1"}, "m1"),
         ({"VCAP_APPLICATION": "{}", "CF_INSTANCE_INDEX": "0"}, "0"),
         ({"NOMAD_ALLOC_ID": "a1"}, "a1"),
+        ({"AWS_LAMBDA_FUNCTION_NAME": "x", "AWS_LAMBDA_LOG_STREAM_NAME": "l1"}, "l1"),
+        (dict(ROWS[8][1]), "i"),
+        ({**ROWS[17][1], "HOSTNAME": "shop-7d9f"}, "shop-7d9f"),
         ({"container": "podman", "HOSTNAME": "pod"}, "pod"),
     ],
 )
@@ -167,6 +189,14 @@ def test_the_instance_is_what_the_platform_calls_it(environ, instance, tmp_path)
 )
 def test_without_such_a_name_the_instance_is_the_host(environ, tmp_path):
     assert detect(environ, tmp_path).instance == socket.gethostname()
+
+
+@pytest.mark.parametrize(
+    "name",
+    "GITHUB_ACTIONS GITLAB_CI CIRCLECI BUILDKITE JENKINS_URL TF_BUILD CI".split(),
+)
+def test_ci_is_known(name, tmp_path):
+    assert detect({name: "true"}, tmp_path).ci == name
 
 
 def test_ci_is_named_by_its_variable(tmp_path):

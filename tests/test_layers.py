@@ -21,7 +21,7 @@ import resilience
 
 ROOT = Path(resilience.__file__).parent
 LAYERS = (
-    ("words", "errors redact findings hosting env"),
+    ("words", "errors places redact findings hosting env"),
     ("trust", "tls"),
     ("mechanisms", "cache components audit"),
     ("knowledge", "conf catalogue probes"),
@@ -175,7 +175,7 @@ def test_every_import_of_the_package_was_seen():
     assert ("resilience.probes.runner", "resilience.probes.base") in seen
     assert ("resilience.env", "resilience.env.declare") in seen
     assert ("resilience.findings", "resilience.hosting") in seen  # below TYPE_CHECKING
-    assert ("resilience.__main__", "resilience.management.command") in seen  # inside a function
+    assert ("resilience.apps", "resilience.checks") in seen  # inside a function
     assert ("resilience.simulation.network", "resilience.simulation.listener") in seen
 
 

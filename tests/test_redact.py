@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
-import sys
 from urllib.parse import quote
 
 import pytest
 from django.core.cache import InvalidCacheBackendError
 from django.core.exceptions import ImproperlyConfigured
+from django.db.utils import OperationalError
 from hypothesis import assume, given, settings, strategies as st
+from redis.exceptions import ResponseError
 
 from resilience import redact
+from resilience.errors import UsageError
 from resilience.findings import Finding, Level
 from tests.conftest import clean_process
 
@@ -85,6 +86,7 @@ def shown(secret: str) -> set[str]:
 @settings(max_examples=150, deadline=None)
 @given(SECRETS, st.sampled_from(WAYS_TO_BE_KNOWN))
 def test_a_known_secret_survives_in_no_text(secret, make_known):
+    assume(secret not in "refused by the server")  # it would be masked there, too
     for spelling in shown(secret):
         with clean_process():
             assume(spelling in redact.text(f"refused «{spelling}» by the server"))  # the twin
@@ -121,12 +123,12 @@ def test_a_known_secret_survives_in_no_finding(secret, make_known):
     with clean_process():
         make_known(secret)
         said = f"with {secret}."
-        cause = Finding("env.invalid", Level.ERROR, said, said, said)
+        cause = Finding("env.invalid", Level.ERROR, "web", said, said)
         finding = Finding(
-            "env.invalid", Level.ERROR, said, said, said, {"url": said}, said, cause=cause
+            "env.invalid", Level.ERROR, "web", said, said, {"url": said}, said, cause=cause
         )
         assert not [spelling for spelling in shown(secret) if spelling in repr(finding)]
-        assert repr(finding).count("with ***.") == 8
+        assert repr(finding).count("with ***.") == 6
 
 
 @settings(max_examples=150, deadline=None)
@@ -145,6 +147,10 @@ def test_a_quoted_name_survives_where_the_exception_quotes_names():
     assert redact.exception(ModuleNotFoundError("No module named 'shop'")).endswith("'shop'")
     assert redact.exception(ImproperlyConfigured("no engine 'x'")).endswith("no engine 'x'")
     assert redact.exception(InvalidCacheBackendError("no backend 'x'")).endswith("no backend 'x'")
+    assert redact.exception(UsageError("no target 'x'")).endswith("no target 'x'")
+    assert redact.exception(TypeError("no argument 'x'")).endswith("no argument 'x'")
+    assert redact.exception(OperationalError("no role 'x'")).endswith("no role 'x'")
+    assert redact.exception(ResponseError("no command 'x'")).endswith("no command 'x'")
     assert redact.exception(ValueError("bad 'HOST'")) == "ValueError: bad '***'"
 
 
@@ -200,12 +206,17 @@ def test_reset_forgets():
     assert redact.text("hunter22") == "hunter22"
 
 
-@pytest.mark.parametrize("word", ["abc", "", "  ", "postgres", "PASSWORD", "true"])
+@pytest.mark.parametrize("word", ["abc", "", "  ", "postgres", "PASSWORD", "user"])
 def test_a_password_that_is_a_word_of_the_report_hides_nothing(word):
     redact.register(word)
     os.environ["SHOP_PASSWORD"] = word
     sentence = f"the default user postgres has no password: {word} abc true"
     assert redact.text(sentence) == sentence
+
+
+def test_four_characters_are_a_secret():
+    redact.register("abcd")
+    assert redact.text("abcd abc") == "*** abc"
 
 
 @pytest.mark.parametrize(
@@ -340,56 +351,6 @@ def test_an_exception_that_cannot_be_shown_is_named():
     assert redact.exception(BrokenError()) == "BrokenError: (its message cannot be shown)"
 
 
-def _raised(source: str, filename: str) -> Exception:
-    try:
-        exec(compile(source, filename, "exec"), {"re": re})  # noqa: S102 - gives frames of any file
-    except Exception as error:  # noqa: BLE001
-        return error
-    raise AssertionError
-
-
-def test_a_traceback_holds_places_only():
-    redact.register("hunter22")
-    error = _raised("\nlocal = 'hunter22'\nraise ValueError('hunter22')", "/srv/hunter22/shop.py")
-    frames = redact.traceback(error)
-    assert frames[-1] == "/srv/***/shop.py:3 in <module>"
-    assert len(frames) == 2
-    assert not [frame for frame in frames if "hunter22" in frame or "ValueError" in frame]
-
-
-def test_the_traceback_of_a_recursion_is_short():
-    error = _raised("def deeper():\n    deeper()\ndeeper()", "/srv/shop.py")
-    frames = redact.traceback(error)
-    assert len(frames) <= 30
-    assert frames[-1] == "/srv/shop.py:2 in deeper"
-
-
-def test_the_location_is_the_users_own_code():
-    """Even when the error was raised deeper, in the standard library."""
-    assert redact.location(_raised("\nre.compile('(')", "/srv/shop.py")) == "/srv/shop.py:2"
-    installed = _raised("\nraise ValueError", "/srv/lib/site-packages/x.py")
-    assert (redact.location(installed) or "").startswith("tests/test_redact.py:")
-
-
-def test_the_location_of_a_syntax_error_is_where_the_syntax_is_wrong():
-    assert redact.location(_raised("x = 1\ny = (", "/srv/shop.py")) == "/srv/shop.py:2"
-    assert redact.location(ValueError("never raised")) is None
-
-
-def test_own_files(tmp_path):
-    assert redact.is_own_file(str(tmp_path / "settings.py"))
-    assert not redact.is_own_file(os.__file__)
-    assert not redact.is_own_file(redact.__file__)
-    assert not redact.is_own_file(pytest.__file__)
-    assert not redact.is_own_file("<frozen importlib._bootstrap>")
-
-
-def test_a_path_is_shortened_below_the_working_directory_only(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert redact.shorten(str(tmp_path / "shop" / "settings.py")) == "shop/settings.py"
-    assert redact.shorten(sys.executable) == sys.executable
-
-
 # ── terminals ───────────────────────────────────────────────────────────────────────────────────
 
 
@@ -400,4 +361,4 @@ def test_printable_text_is_one_line_that_no_terminal_obeys(value):
 
 def test_printable_text_stays_readable():
     assert redact.printable("Größe 5 €") == "Größe 5 €"
-    assert redact.printable("a\nb\tc\x1b[31m\u202e") == "a b c\\x1b[31m\\u202e"
+    assert redact.printable("ä\nb\tc\x1b[31m\u202e") == "ä b c\\x1b[31m\\u202e"

@@ -12,6 +12,7 @@ from resilience import redact
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
+_HOSTLESS = "unix file sqlite spatialite postgres postgresql psql pgsql postgis".split()
 _UNRESOLVED = re.compile(r"\$\{\{.*?\}\}")
 
 
@@ -61,10 +62,10 @@ def to_list(text: str) -> list[str]:
 def to_url(text: str, schemes: tuple[str, ...] = ()) -> str:
     """Check scheme, host and port, and register the password for masking."""
     url = text.strip()
-    redact.register_settings({"url": url})
+    redact.register_url(url)
     scheme, separator, rest = url.partition("://")
     if is_unresolved(url):
-        raise Refused("holds a ${{…}} reference that the platform did not resolve")
+        raise Refused("holds a reference to another variable that nobody resolved")
     if not separator or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
         raise Refused("must be a URL that begins with scheme://")
     if schemes and scheme.lower() not in schemes:
@@ -77,7 +78,8 @@ def to_url(text: str, schemes: tuple[str, ...] = ()) -> str:
         host, _ = parts.hostname, parts.port
     except ValueError:
         raise Refused("has a port that is not a number from 0 to 65535, or a broken host") from None
-    if not host and scheme.lower() not in ("unix", "sqlite", "spatialite", "file"):
+    # Without a host PostgreSQL means its local socket, the others a file.
+    if not host and scheme.lower() not in _HOSTLESS:
         raise Refused("names no host after ://")
     return url
 
@@ -102,6 +104,14 @@ def to_db(text: str, root: Path | None) -> dict[str, Any]:
     return config
 
 
-def is_unresolved(text: str) -> bool:
-    """Whether a platform reference such as Railway's ``${{Redis.REDIS_URL}}`` was left as it is."""
-    return bool(_UNRESOLVED.search(text))
+def is_unresolved(text: str, *, secret: bool = False) -> bool:
+    """Whether a reference to another variable was left as it is.
+
+    Railway's ``${{Redis.REDIS_URL}}`` anywhere; a shell's ``$NAME`` or ``${NAME}`` as the whole
+    text, or inside a URL. Elsewhere, and in a secret, ``$`` is literal.
+    """
+    if secret:
+        return bool(_UNRESOLVED.search(text))
+    whole = re.fullmatch(r"\$\w+|\$\{\w+\}", text.strip())
+    inside_url = "://" in text and re.search(r"\$\{\w+\}", text)
+    return bool(_UNRESOLVED.search(text) or whole or inside_url)

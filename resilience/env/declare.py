@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from resilience import redact
+from resilience import places
 from resilience.env import casts, sources
 from resilience.env.collect import is_collecting
-from resilience.errors import EnvError, InvalidVariable, MissingVariable
+from resilience.errors import BrokenSource, EnvError, InvalidVariable, MissingVariable
 
 T = TypeVar("T")
 _PLACEHOLDER = re.compile(r"missing\.([A-Za-z_]\w*)\.invalid")
@@ -39,11 +39,8 @@ class Declared:
     """
 
     name: str
-    kind: str
-    required: bool
     location: str
     origin: str | None
-    unresolved: bool = False
     problem: EnvError | None = None
 
 
@@ -140,8 +137,8 @@ def _declare(
 ) -> T:
     location = _caller()
     required = isinstance(default, _Required)
-    fallback = placeholder if isinstance(default, _Required) else default
-    value, origin, unresolved, problem = fallback, None if required else "default", False, None
+    value = placeholder if isinstance(default, _Required) else default
+    origin, problem = None if required else "default", None
     try:
         found = sources.lookup(name)
         if found is None or (kind == "secret" and not found.text.strip()):
@@ -149,15 +146,18 @@ def _declare(
                 raise _missing(name, kind, location, empty=found is not None)
         else:
             origin = found.origin
-            unresolved = casts.is_unresolved(found.text)
+            if is_collecting() and casts.is_unresolved(found.text, secret=kind == "secret"):
+                raise _unresolved(name, location)
             value = _cast(name, found, cast, location)
     except EnvError as error:
         problem = error
+        # What stands on this variable must not be examined with a default that the app never uses.
+        value = placeholder if placeholder_in(placeholder) else value
     with _lock:
         earlier = _declared.get(name)
         # A second, more lenient declaration elsewhere does not hide that the first one failed.
         if earlier is None or earlier.problem is None or earlier.location == location:
-            _declared[name] = Declared(name, kind, required, location, origin, unresolved, problem)
+            _declared[name] = Declared(name, location, origin, problem)
     if problem is not None and not is_collecting():
         raise problem from None
     return value
@@ -175,9 +175,20 @@ def _cast(name: str, found: sources.Value, cast: Callable[[str], T], location: s
         ) from None
 
 
+def _unresolved(name: str, location: str) -> BrokenSource:
+    return BrokenSource(
+        "env.unresolved-reference",
+        name,
+        f"{name} holds a reference to another variable that nobody resolved",
+        "Correct the service or variable name in the reference (both are case-sensitive), or put "
+        "the value itself there: no shell expands it here.",
+        location=location,
+    )
+
+
 def _missing(name: str, kind: str, location: str, *, empty: bool) -> MissingVariable:
     root = sources.project_root()
-    where = f" or in {redact.shorten(str(root / '.env'))}" if root else ""
+    where = f" or in {places.shorten(str(root / '.env'))}" if root else ""
     return MissingVariable(
         name,
         f"{name} is {'empty' if empty else 'not set'} ({kind}, no default)",
@@ -192,4 +203,4 @@ def _caller() -> str:
     frame = sys._getframe(1)  # noqa: SLF001 - where the user wrote it
     while frame.f_back is not None and frame.f_code.co_filename.startswith(here):
         frame = frame.f_back
-    return f"{redact.shorten(frame.f_code.co_filename)}:{frame.f_lineno}"
+    return f"{places.shorten(frame.f_code.co_filename)}:{frame.f_lineno}"

@@ -30,6 +30,11 @@ def read(path: Path) -> tuple[dict[str, Entry], list[BrokenSource]]:
     A later line wins over an earlier one. A broken line is left out and reported by its number.
     """
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            # A FIFO or a device would make us wait for ever.
+            return {}, [
+                _unreadable(path, "is no regular file", "Replace it with one, or remove it.")
+            ]
         # utf-8-sig: an editor's BOM would otherwise become part of the first name.
         content = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:

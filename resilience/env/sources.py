@@ -6,6 +6,7 @@ they see is what settings see. The process environment always wins.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -58,15 +59,14 @@ _state = _State()
 def load(
     root: str | os.PathLike[str] | None = None,
     *,
-    beside: str | None = None,
-    late: bool = False,
+    after: str | None = None,
 ) -> None:
     """Read the project's ``.env`` files into the environment, once per process.
 
     ``root`` is the folder of the files; by default the nearest folder at or above the calling
-    file (or ``beside``, another file of the project) that holds ``manage.py`` or
-    ``pyproject.toml``. Never the working directory, never above that root. Absent files are fine.
-    ``late`` records that settings had already been read.
+    file that holds ``manage.py`` or ``pyproject.toml``. Never the working directory, never above
+    that root. Absent files are fine. ``after`` names the settings file that has been read already:
+    the project is the one that it belongs to, and its files come too late.
 
     Raises BrokenSource for a file that exists and cannot be read or understood (the app would run
     on defaults without knowing), except under :func:`resilience.env.collecting`, which reports it.
@@ -74,8 +74,8 @@ def load(
     with _lock:
         if _state.loaded:
             return
-        caller = beside or sys._getframe(1).f_code.co_filename  # noqa: SLF001 - whose project?
-        _state.loaded, _state.late = True, late
+        caller = after or sys._getframe(1).f_code.co_filename  # noqa: SLF001 - whose project?
+        _state.loaded, _state.late = True, after is not None
         _state.root = Path(root).absolute() if root is not None else _project_root(caller)
         if _state.root is not None:
             _read_files(_state.root)
@@ -159,13 +159,13 @@ def _read_files(root: Path) -> None:
                 continue
             try:
                 _export(key, Value(entry.value, f"{name}:{entry.line}"))
-            except (ValueError, OSError):  # a NUL byte in the value
+            except (ValueError, OSError):  # a NUL byte, or = in the name
                 _state.problems.append(
                     BrokenSource(
                         "env.dotenv-syntax",
                         name,
-                        f"Line {entry.line} of {name} holds a NUL byte",
-                        "Remove it: an environment variable cannot hold one.",
+                        f"Line {entry.line} of {name} holds what no variable can",
+                        "A name holds no = and a value no NUL byte: correct the line.",
                         location=f"{path}:{entry.line}",
                     )
                 )
@@ -190,7 +190,7 @@ def _read_pointed(name: str, pointer: str) -> Value:
     path = (_state.root or Path("/")) / pointer
     # Somebody may have put the secret itself there: only what leads to a folder is repeated.
     # (Path.is_dir() would raise for a folder that this user may not enter.)
-    leads_somewhere = os.sep in pointer and os.path.isdir(path.parent)  # noqa: PTH112
+    leads_somewhere = path.parent != Path("/") and os.sep in pointer and os.path.isdir(path.parent)  # noqa: PTH112
     if not leads_somewhere and not _is_file(path):
         raise _unreadable(name, f"{name}_FILE does not hold the path of a file that is there")
     return Value(_read_secret(name, path, f"{name}_FILE points to"), f"{name}_FILE → {path}")
@@ -208,6 +208,8 @@ def _in_secret_directories(name: str) -> Value | None:
 def _read_secret(name: str, path: Path, said: str) -> str:
     """Without the one newline that editors and ``echo`` append; a secret may end in others."""
     try:
+        if not path.is_file() and path.exists() and not path.is_dir():
+            raise OSError(errno.EINVAL, "not a regular file")  # noqa: TRY301 - as below
         text = path.read_text(encoding="utf-8")
         if "\0" in text:
             raise ValueError  # noqa: TRY301 - no more text than what is not UTF-8

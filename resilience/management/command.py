@@ -10,7 +10,8 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, TextIO, TypeVar
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper
@@ -22,9 +23,10 @@ from resilience.probes.base import Deadline, Probe
 from resilience.probes.examine import examine
 from resilience.render import json, text
 
-DEFAULT_DEADLINE = 10.0
-MAX_DEADLINE = 3600.0
+_DEFAULT_DEADLINE = 10.0
+_MOST_SECONDS = 3600.0
 USAGE = 2
+INTERRUPTED = 130  # 128 + SIGINT
 
 _VALUES = re.compile(r"(?<=[\w-])=\S+")
 
@@ -41,12 +43,19 @@ class ReportCommand(BaseCommand):
     # The report itself runs the system checks, and must outlive them.
     requires_system_checks = ()
     started: float | None = None
+    # Called when the probes are there, and with them all that they import.
+    probes_made: Callable[[], object] = staticmethod(lambda: None)
+    # Whether this is about the app, so that its environment counts.
+    app: bool = True
+    _code: int | None = None
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         """With errors redacted: argparse repeats what it does not understand, a URL for example."""
         parser = super().create_parser(prog_name, subcommand, **kwargs)
         refuse = parser.error
-        parser.error = lambda message: refuse(_VALUES.sub("=***", redact.text(message)))  # type: ignore[method-assign]
+        parser.error = lambda message: refuse(  # type: ignore[method-assign]
+            _VALUES.sub("=***", redact.printable(redact.text(message)))
+        )
         return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -56,7 +65,7 @@ class ReportCommand(BaseCommand):
         parser.add_argument(
             "--deadline",
             type=_seconds,
-            default=DEFAULT_DEADLINE,
+            default=_DEFAULT_DEADLINE,
             metavar="SECONDS",
             help="end after this many seconds, whatever hangs (10)",
         )
@@ -84,24 +93,33 @@ class ReportCommand(BaseCommand):
             probes = self.probes(options)
         except UsageError as error:
             raise CommandError(str(error), returncode=USAGE) from None
+        finally:
+            self.probes_made()
         report = self._repeat(probes, options)
-        print_report(report, options, self.stdout)
-        if report.exit_code:
-            raise SystemExit(report.exit_code)
+        self._code = print_report(report, options, self.stdout)
+        if self._code:
+            raise SystemExit(self._code)
 
     def run_from_argv(self, argv: list[str]) -> NoReturn:
         """As a command: print, flush and leave at once, hung probes and foreign threads or not."""
-        code: int | str | None = 0
         accept_any_text()
+        # Django's own were made before a closed stream was replaced.
+        self.stdout, self.stderr = OutputWrapper(sys.stdout), OutputWrapper(sys.stderr)
+        self.stderr.style_func = self.style.ERROR
+        code: int | str | None = 0
         try:
             super().run_from_argv(argv)
         except SystemExit as ended:
             code = ended.code
         except KeyboardInterrupt:
-            sys.stderr.write("\nInterrupted.\n")
-            code = 130
-        except BrokenPipeError:  # the reader, head for example, has seen enough
-            pass
+            code = INTERRUPTED
+        except CommandError as error:  # only with --traceback
+            code = error.returncode
+        except Exception as error:  # noqa: BLE001 - what is not foreseen is no traceback either
+            code = self._code
+            if code is None:  # else the report is out, and Django's own tidying up failed
+                sys.stderr.write(f"{argv[1]} could not run: {redact.exception(error)}\n")
+                code = USAGE
         leave(code if isinstance(code, int) else int(bool(code)))
 
     def _repeat(self, probes: Sequence[Probe], options: dict[str, Any]) -> Report:
@@ -122,12 +140,13 @@ class ReportCommand(BaseCommand):
                 deadline,
                 stage=options.get("stage", "run"),
                 fail_level=Level[options["fail_level"].upper()],
+                app=self.app,
                 progress=show,
             )
 
 
-def print_report(report: Report, options: dict[str, Any], out: TextIO | OutputWrapper) -> None:
-    """Write a report in the format that the options ask for."""
+def print_report(report: Report, options: dict[str, Any], out: TextIO | OutputWrapper) -> int:
+    """Write a report in the format that the options ask for, and return the exit status."""
     if options["format"] == "json":
         rendered = json.render(report)
     else:
@@ -137,7 +156,24 @@ def print_report(report: Report, options: dict[str, Any], out: TextIO | OutputWr
             colour=_wants_colour(out, options),
             unicode=_can_encode(out),
         )
-    out.write(rendered + "\n")
+    return write(rendered, out, report.exit_code)
+
+
+def write(words: str, out: TextIO | OutputWrapper, code: int) -> int:
+    """Write everything that a command has to say, and return the exit status: mostly ``code``.
+
+    A reader that has gone (``| head``) does not change it; a full disk, which loses a good
+    verdict, does.
+    """
+    try:
+        out.write(words + "\n")
+        out.flush()
+    except BrokenPipeError:
+        return code
+    except OSError as error:
+        sys.stderr.write(f"The report could not be written: {error.strerror}.\n")
+        return code or USAGE
+    return code
 
 
 def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
@@ -153,7 +189,9 @@ def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
 
 
 def accept_any_text() -> None:
-    """Write what a stream's encoding lacks as an escape, instead of failing over the report."""
+    """Write what a stream's encoding lacks as an escape; write to nowhere where it is closed."""
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - for the process's life
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -172,13 +210,13 @@ def _seconds(word: str) -> float:
         seconds = float(word)
     except ValueError:
         seconds = math.nan
-    if not 0 < seconds <= MAX_DEADLINE:
-        raise argparse.ArgumentTypeError(f"must be a number of seconds, up to {MAX_DEADLINE:.0f}")
+    if not 0 < seconds <= _MOST_SECONDS:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds, up to {_MOST_SECONDS:.0f}")
     return seconds
 
 
 @contextlib.contextmanager
-def _progress(stream: TextIO) -> Any:
+def _progress(stream: TextIO) -> Iterator[Callable[[list[str]], None] | None]:
     """A line on a terminal that says what is still awaited; nothing elsewhere."""
     if not stream.isatty():
         yield None
@@ -186,7 +224,8 @@ def _progress(stream: TextIO) -> Any:
     began = time.monotonic()
 
     def show(waiting: list[str]) -> None:
-        names = ", ".join(waiting[:3]) + (" …" if len(waiting) > 3 else "")  # noqa: PLR2004
+        names = redact.printable(redact.text(", ".join(waiting[:3])))
+        names += " …" if len(waiting) > 3 else ""  # noqa: PLR2004
         line = f"{time.monotonic() - began:3.0f} s  waiting for {names}" if waiting else ""
         stream.write(f"\r\x1b[K{line[:78]}")
         stream.flush()

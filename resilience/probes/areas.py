@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
-from resilience.errors import UsageError
-
-if TYPE_CHECKING:
-    from resilience.probes.base import Probe
+from resilience import places, redact
+from resilience.errors import UsageError, did_you_mean
+from resilience.findings import Finding, Level
+from resilience.probes.base import Deadline, Probe
 
 AREAS = ("env", "hosting", "cache", "redis", "database", "deploy")
 STAGES = ("build", "predeploy", "run")
@@ -23,21 +23,50 @@ def probes_of(areas: Sequence[str] = (), stage: str = "run") -> list[Probe]:
     An area's module makes its own from settings; ``build`` keeps those that need nothing but
     settings and the environment. Raises UsageError for an unknown area.
     """
-    wanted = [named(word) for word in areas]
+    wanted = {named(word) for word in areas}
+    if "cache" in wanted:  # what explains a broken cache
+        wanted.add("redis")
     return [
         probe
         for area in AREAS
         if not wanted or area in wanted
-        for probe in import_module(f"resilience.probes.{area}").probes()
-        if probe.live is False or stage != "build"
+        for probe in _probes_of(area)
+        if stage != "build" or not probe.live
     ]
+
+
+def _probes_of(area: str) -> list[Probe]:
+    try:
+        found: list[Probe] = import_module(f"resilience.probes.{area}").probes()
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - settings may have any shape
+        # Both look through CACHES.
+        return [Unreadable(area, ("cache",) if area == "redis" else (), error=error)]
+    return found
+
+
+@dataclass(frozen=True)
+class Unreadable(Probe):
+    """An area whose settings cannot even be looked through."""
+
+    area: ClassVar[str] = "conf"
+    live: ClassVar[bool] = False
+    error: BaseException = field(kw_only=True)
+
+    def run(self, deadline: Deadline) -> Iterator[Finding]:  # noqa: ARG002 - it asks nobody
+        yield Finding(
+            "django.settings-invalid",
+            Level.ERROR,
+            self.subject,
+            f"The settings of this area cannot be read: {redact.exception(self.error)}",
+            "Correct CACHES or DATABASES: Django's settings reference shows their form.",
+            {"traceback": places.trace(self.error)},
+            location=places.of_error(self.error),
+        )
 
 
 def named(word: str) -> str:
     """``word``, if it is an area. Raises UsageError, which repeats only what looks like a word."""
     if word in AREAS:
         return word
-    nearest = difflib.get_close_matches(word, AREAS, n=1)
-    guess = f" Did you mean {nearest[0]}?" if nearest else ""
     shown = f" {word!r}" if re.fullmatch(r"[\w-]{1,20}", word) else " of that name"
-    raise UsageError(f"there is no area{shown}: use {', '.join(AREAS)}.{guess}")
+    raise UsageError(f"there is no area{shown}: use {', '.join(AREAS)}.{did_you_mean(word, AREAS)}")

@@ -19,7 +19,6 @@ class Deadline:
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self.seconds = seconds
         self._ends = clock() + seconds
 
     def left(self) -> float:
@@ -29,9 +28,15 @@ class Deadline:
     def stage(self) -> float:
         """Seconds that the next network stage may take: 2, never more than what is left.
 
-        Never 0 either, which sockets read as "do not block".
+        A tenth of what is left is kept, so that the stage can still say what it waited for before
+        the run ends. Never 0, which sockets read as "do not block".
         """
-        return max(0.001, min(STAGE_SECONDS, self.left()))
+        return max(0.001, min(STAGE_SECONDS, self.left() * 0.9))
+
+
+def elapsed_ms(began: float) -> float:
+    """Milliseconds since a ``time.perf_counter()`` value."""
+    return round((time.perf_counter() - began) * 1000, 2)
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,21 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from django.conf import settings
 from django.core.cache import caches
+from django.core.cache.backends.base import InvalidCacheBackendError
+from django.db import Error as DatabaseError
 
-from resilience import conf, redact
-from resilience.findings import Finding, Level
+from resilience import conf, env as environment, places, redact
+from resilience.findings import Fact, Finding, Level
 from resilience.hosting import Hosting
-from resilience.probes import env, redis
-from resilience.probes.base import Deadline, Probe
+from resilience.probes import cache_options, env, redis
+from resilience.probes.base import Deadline, Probe, elapsed_ms
+from resilience.probes.targets import OURS, PROBE_KEY, redis_kind
 
 _DUMMY = "django.core.cache.backends.dummy.DummyCache"
 _LOCAL = "django.core.cache.backends.locmem.LocMemCache"
@@ -25,11 +30,24 @@ def probes() -> list[Probe]:
     found: list[Probe] = []
     for alias, config in settings.CACHES.items():
         subject, backend = f"caches.{alias}", str(config.get("BACKEND", ""))
-        if backend in (_DUMMY, _LOCAL):
+        kind = redis_kind(backend)
+        options = cache_options.Options(subject, alias=alias, kind=kind)
+        if kind is not None:
+            found.append(options)
+        if options.refusal is not None:
+            continue
+        if backend in (_DUMMY, _LOCAL) or (kind == OURS and not redis.subjects_of(alias)):
             found.append(Kind(subject, alias=alias, backend=backend))
         if backend != _DUMMY:
-            found.append(RoundTrip(subject, redis.subjects_of(alias), alias=alias))
-    return found
+            needs = _stands_on(alias, backend)
+            found.append(RoundTrip(subject, needs, alias=alias, ours=kind == OURS))
+    return [*found, cache_options.Memory("caches")]
+
+
+def _stands_on(alias: str, backend: str) -> tuple[str, ...]:
+    if backend == "django.core.cache.backends.db.DatabaseCache":
+        return ("databases.default",)
+    return redis.subjects_of(alias)
 
 
 @dataclass(frozen=True)
@@ -63,8 +81,7 @@ class Kind(Probe):
             self.subject,
             "This cache lives in this process only: other processes and replicas neither see nor "
             f"delete its entries, and a restart empties it{because}.",
-            "Nothing to do on a laptop. Where you deploy, set REDIS_URL (or this alias's LOCATION) "
-            "to a Redis that all processes share.",
+            _how_to_share(setting, hosting, has_client=self.backend != _LOCAL),
         )
 
 
@@ -74,6 +91,7 @@ class RoundTrip(Probe):
 
     area = "cache"
     alias: str = field(kw_only=True)
+    ours: bool = field(default=False, kw_only=True)
 
     def run(self, deadline: Deadline) -> Iterator[Finding]:  # noqa: ARG002 - the backend knows no deadline
         skipped = env.skipped_for(self.subject, settings.CACHES[self.alias])
@@ -87,8 +105,9 @@ class RoundTrip(Probe):
         yield finding
 
     def _round_trip(self) -> Finding:
-        cache = caches[self.alias]
-        key, value = f"resilience-probe:{uuid.uuid4().hex}", uuid.uuid4().hex
+        cache: Any = caches[self.alias]
+        key, value = f"{PROBE_KEY}:{uuid.uuid4().hex}", uuid.uuid4().hex
+        before = _dialled(cache) if self.ours else {}
         began = time.perf_counter()
         try:
             cache.set(key, value, timeout=_KEY_SECONDS)
@@ -97,7 +116,10 @@ class RoundTrip(Probe):
             left = cache.get(key)
         finally:
             cache.close()
-        took = round((time.perf_counter() - began) * 1000, 2)
+        took = elapsed_ms(began)
+        status = cache._state.snapshot() if self.ours else {}  # noqa: SLF001 - our own backend
+        if self.ours and _fell_back(before, status, as_told=read == value and left is None):
+            return self._fallback(status)
         if read != value or left is not None:
             return Finding(
                 "cache.mismatch",
@@ -116,7 +138,26 @@ class RoundTrip(Probe):
             self.subject,
             f"Set, get and delete through {_short(settings.CACHES[self.alias]['BACKEND'])} in "
             f"{took} ms.",
-            facts={"round_trip_ms": took},
+            facts={"round_trip_ms": took, **(_facts(status) if self.ours else {})},
+        )
+
+    def _fallback(self, status: dict[str, Any]) -> Finding:
+        error = status["last_error"]
+        return Finding(
+            "cache.fallback",
+            Level.ERROR,
+            self.subject,
+            "Answered by this process instead of Redis: the app goes on, but processes do not see "
+            f"each other's changes{f' ({error})' if error else ''}.",
+            f"Mend the Redis finding of this report; without one, look at CACHES[{self.alias!r}] "
+            "and at what Redis says. This cache returns to Redis by itself.",
+            {
+                "state": status["state"],
+                "write_state": status["write"]["state"],
+                "last_error": error,
+                "fallbacks": status["fallbacks"],
+                "l1_bytes": status["l1"]["bytes"],
+            },
         )
 
     def _failed(self, error: Exception) -> Finding:
@@ -125,9 +166,37 @@ class RoundTrip(Probe):
             Level.ERROR,
             self.subject,
             f"The cache does not work: {redact.exception(error)}",
-            f"Look at what it stands on, then at CACHES[{self.alias!r}].",
-            location=redact.location(error) if isinstance(error, ImportError) else None,
+            _how_to_mend(error, f"CACHES[{self.alias!r}]"),
+            location=places.of_error(error) if isinstance(error, ImportError) else None,
         )
+
+
+def _dialled(cache: Any) -> dict[str, Any]:
+    """How our cache does, once it has had its time to connect: a new process has not yet."""
+    state = cache._state  # noqa: SLF001 - our own backend
+    from redis import RedisError  # noqa: PLC0415 - 0.1 s that only a Redis user pays
+
+    for link in (*state.primary, *state.replicas):
+        with suppress(RedisError):  # the round trip will say so
+            link.dial()
+    return dict(state.snapshot())
+
+
+def _fell_back(before: dict[str, Any], after: dict[str, Any], *, as_told: bool) -> bool:
+    """Whether anybody but Redis answered. What Redis itself read back was written to it, too."""
+    if after["state"] == "memory":
+        return False
+    open_ = any(after[role]["state"] != "closed" for role in ("read", "write"))
+    counted = after["fallbacks"] > before["fallbacks"] or after["journal"]["keys"]
+    return bool(open_ or counted or (not as_told and after["last_error"]))
+
+
+def _facts(status: dict[str, Any]) -> dict[str, Fact]:
+    return {
+        "state": status["state"],
+        "l1_max_mib": round(status["l1"]["max_bytes"] / (1 << 20), 2),
+        "processes": conf.detect_hosting().processes or 1,
+    }
 
 
 def _why_shared(alias: str, hosting: Hosting) -> str:
@@ -141,6 +210,22 @@ def _why_shared(alias: str, hosting: Hosting) -> str:
     if settings.SESSION_ENGINE in sessions and alias == settings.SESSION_CACHE_ALIAS:
         return "; sessions are kept in it"
     return ""
+
+
+def _how_to_share(setting: str, hosting: Hosting, *, has_client: bool) -> str:
+    laptop = "" if hosting.on_platform else "Nothing to do on a laptop. Where you deploy: "
+    if any(item.name == "REDIS_URL" for item in environment.declared()):
+        return f"{laptop}set REDIS_URL to a Redis that all processes share."
+    backend = "" if has_client else f"BACKEND {OURS} and "
+    return f"{laptop}give {setting} {backend}a LOCATION redis://… that all processes share."
+
+
+def _how_to_mend(error: Exception, setting: str) -> str:
+    if isinstance(error, ImportError | InvalidCacheBackendError):
+        return f"Install the package that is missing, or correct {setting}['BACKEND']."
+    if isinstance(error, DatabaseError):
+        return "Run python manage.py createcachetable, and look at the database."
+    return f"Look at what it stands on, then at {setting}."
 
 
 def _short(backend: str) -> str:

@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
 
-from resilience import env, redact
+from resilience import env, places, redact
 from resilience.findings import Fact, Finding, Level
-from resilience.probes.base import STAGE_SECONDS, Deadline, Probe
+from resilience.probes.base import Deadline, Probe, elapsed_ms
 from resilience.probes.env import skipped_for
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-# SQLSTATE class 28 is "invalid authorization"; 1044, 1045 and 1698 are MySQL's.
+# SQLSTATE class 28 is "invalid authorization"; libpq gives no state for a failed connection.
 _AUTH_TEXTS = (
     "password authentication failed",
     "no password supplied",
     "pg_hba.conf",
     "Access denied for user",
-    'role "',
 )
 _DUMMY = "django.db.backends.dummy"
 
 
 def probes() -> list[Probe]:
+    """One for each alias. Of several on one server the first explains the others."""
+    first: dict[tuple[str, ...], str] = {}
+    found: list[Probe] = []
+    for probe in _databases():
+        config = connections.settings[probe.alias]
+        server = tuple(str(config.get(key) or "") for key in ("ENGINE", "HOST", "PORT"))
+        known = first.setdefault(server, probe.subject) if config.get("HOST") else probe.subject
+        found.append(probe if known == probe.subject else replace(probe, needs=(known,)))
+    return found
+
+
+def _databases() -> list[Database]:
     return [
         Database(f"databases.{alias}", alias=alias)
         for alias in connections
@@ -60,7 +71,7 @@ class Database(Probe):
         try:
             with _own_connection(self.alias, deadline) as connection:
                 yield from self._examine(connection)
-        except (DatabaseError, ImproperlyConfigured, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - drivers and odd settings raise anything
             yield self._failed(error)
 
     def _examine(self, connection: BaseDatabaseWrapper) -> Iterator[Finding]:
@@ -68,12 +79,8 @@ class Database(Probe):
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
             cursor.fetchone()
-        took = round((time.perf_counter() - began) * 1000, 2)
-        executor = MigrationExecutor(connection)
-        pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
-        if pending:
-            first = f"{pending[0][0].app_label}.{pending[0][0].name}"
-            yield _unmigrated(self.subject, self.alias, f"{len(pending)} pending, first {first}")
+        took = elapsed_ms(began)
+        yield from self._migrations(connection)
         version = ".".join(map(str, connection.get_database_version()))
         yield Finding(
             "database.ok",
@@ -83,12 +90,33 @@ class Database(Probe):
             facts={"connect_and_query_ms": took, "version": version},
         )
 
+    def _migrations(self, connection: BaseDatabaseWrapper) -> Iterator[Finding]:
+        try:
+            executor = MigrationExecutor(connection)
+            pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
+        except DatabaseError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a migration is the user's code
+            yield Finding(
+                "database.migrations",
+                Level.ERROR,
+                self.subject,
+                f"The migrations do not load: {redact.exception(error)}",
+                "Correct the migration that the message names; python manage.py showmigrations "
+                "shows the whole traceback.",
+                location=places.of_error(error),
+            )
+            return
+        if pending:
+            first = f"{pending[0][0].app_label}.{pending[0][0].name}"
+            yield _unmigrated(self.subject, self.alias, f"{len(pending)} pending, first {first}")
+
     def _missing_file(self) -> Finding | None:
         """SQLite would create the file by being asked: a check must not."""
         config = connections.settings[self.alias]
         name = str(config["NAME"])
         if (
-            not config["ENGINE"].endswith("sqlite3")
+            not str(config["ENGINE"]).endswith("sqlite3")
             or ":memory:" in name
             or name.startswith("file:")
         ):
@@ -101,7 +129,7 @@ class Database(Probe):
             "database.unreachable",
             Level.ERROR,
             self.subject,
-            f"The folder of the SQLite file {redact.shorten(name)} does not exist.",
+            f"The folder of the SQLite file {places.shorten(name)} does not exist.",
             "Create it, or correct the path; on a platform mount a volume there.",
         )
 
@@ -118,7 +146,7 @@ class Database(Probe):
                 "database.auth",
                 Level.ERROR,
                 self.subject,
-                "The database rejected the user or the password.",
+                "The database rejected the user, the password or this host.",
                 "Copy the current URL from the service that runs the database; percent-encode "
                 "%, /, # and ? in its password.",
             )
@@ -147,18 +175,23 @@ def _own_connection(alias: str, deadline: Deadline) -> Iterator[BaseDatabaseWrap
     if connection.vendor in ("postgresql", "mysql"):
         options = connection.settings_dict.setdefault("OPTIONS", {})
         options.pop("pool", None)
-        options.setdefault("connect_timeout", max(1, round(min(STAGE_SECONDS, deadline.left()))))
+        options.setdefault("connect_timeout", max(1, round(deadline.stage())))
     connections[alias] = connection
     try:
         yield connection
     finally:
         connections[alias] = usual
         connection.close()
+        if connection.connection is not None:  # Django leaves an SQLite database in memory open
+            connection.connection.close()
 
 
 def _is_auth(error: Exception, text: str) -> bool:
     state = getattr(error.__cause__, "sqlstate", None) or ""
-    return state.startswith("28") or any(words in text for words in _AUTH_TEXTS)
+    unknown_role = re.search(r'role ".*" does not exist', text)
+    return bool(
+        state.startswith("28") or unknown_role or any(words in text for words in _AUTH_TEXTS)
+    )
 
 
 def _unmigrated(subject: str, alias: str, detail: str) -> Finding:

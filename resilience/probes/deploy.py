@@ -8,7 +8,7 @@ import django
 from django.core import checks
 from django.db.models import Model
 
-from resilience import conf, redact
+from resilience import conf, places, redact
 from resilience.findings import ID, Finding, Level
 from resilience.probes.base import Deadline, Probe
 
@@ -30,9 +30,14 @@ class DjangoChecks(Probe):
 
     def run(self, deadline: Deadline) -> Iterator[Finding]:  # noqa: ARG002 - checks know no deadline
         on_platform = conf.detect_hosting().on_platform
+        try:
+            every = checks.run_checks(include_deployment_checks=True)
+        except Exception as error:  # noqa: BLE001 - the user's urls.py and checks may raise anything
+            yield _stopped(error, self.subject)
+            return
         messages = [
             message
-            for message in checks.run_checks(include_deployment_checks=True)
+            for message in every
             # Our own static findings are in the report already, under their own areas.
             if not message.is_silenced() and not str(message.id).startswith("resilience.")
         ]
@@ -47,6 +52,19 @@ class DjangoChecks(Probe):
 
 def probes() -> list[Probe]:
     return [DjangoChecks("deploy")]
+
+
+def _stopped(error: Exception, subject: str) -> Finding:
+    return Finding(
+        "deploy.checks-failed",
+        Level.ERROR,
+        subject,
+        f"Django's checks stop at an exception: {redact.exception(error)}",
+        "Correct it: the app raises it too, at its first request (URLs and views are imported "
+        "then). python manage.py check shows the whole traceback.",
+        {"traceback": places.trace(error)},
+        location=places.of_error(error),
+    )
 
 
 def _finding(message: checks.CheckMessage, subject: str, on_platform: bool) -> Finding:  # noqa: FBT001

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from resilience import conf, env, redact
+from resilience import conf, env, hosting, places
 from resilience.errors import EnvError
 from resilience.findings import Finding, Level
 from resilience.probes.base import Deadline, Probe
@@ -19,29 +19,53 @@ class Environment(Probe):
 
     def run(self, deadline: Deadline) -> Iterator[Finding]:  # noqa: ARG002 - it reads memory only
         loaded, declared = env.snapshot(), env.declared()
-        problems = [*map(of_error, loaded.problems), *_of_declarations(declared)]
-        if loaded.late and loaded.files:
-            problems.append(_late(loaded.files))
-        if loaded.root is not None and (loaded.root / ".env").is_file():
-            problems.extend(_in_image(loaded.root / ".env"))
+        problems = errors()
         yield from problems
-        if any(finding.level >= Level.ERROR for finding in problems):
-            return
-        facts = {item.name: item.origin or "not set" for item in declared}
-        yield Finding(
-            "env.ok", Level.OK, self.subject, _summary(len(declared), loaded), facts=facts
-        )
+        if loaded.late and loaded.files and not problems:
+            yield _late(loaded, Level.WARNING)
+        if loaded.root is not None:
+            yield from _in_image(loaded.root)
+        if not problems:
+            facts = {item.name: item.origin or "not set" for item in declared}
+            summary = _summary(len(declared), loaded)
+            yield Finding("env.ok", Level.OK, self.subject, summary, facts=facts)
 
 
 def probes() -> list[Probe]:
     return [Environment("env")]
 
 
-def of_error(error: EnvError) -> Finding:
-    """An error of the env package as the finding under which it is known."""
-    location = redact.shorten(error.location) if error.location else None
+def errors() -> list[Finding]:
+    """What keeps the app from starting: broken files, then variables that are missing or wrong.
+
+    A variable that is missing is explained by a file that is broken, or by one that has it and
+    was read too late.
+    """
+    loaded = env.snapshot()
+    found = [_of(problem) for problem in loaded.problems]
+    broken = found[0] if found else None
+    wrong = [(item.name, item.problem) for item in env.declared() if item.problem is not None]
+    late = None
+    if loaded.late and any(name in loaded.exported for name, _ in wrong):
+        late = _late(loaded, Level.ERROR)
+        found.append(late)
+    for name, problem in wrong:
+        cause = broken or (late if name in loaded.exported else None)
+        found.append(_of(problem, cause if problem.id == "env.missing" else None))
+    return found
+
+
+def _of(error: EnvError, cause: Finding | None = None) -> Finding:
+    location = places.shorten(error.location) if error.location else None
     return Finding(
-        error.id, Level.ERROR, error.subject, f"{error.problem}.", error.hint, location=location
+        error.id,
+        Level.ERROR,
+        error.subject,
+        f"{error.problem}.",
+        error.hint,
+        location=location,
+        cause=cause,
+        area=Environment.area,
     )
 
 
@@ -50,30 +74,14 @@ def skipped_for(subject: str, settings_value: object) -> Finding | None:
     name = env.placeholder_in(settings_value)
     if name is None:
         return None
-    cause = next((item.problem for item in env.declared() if item.name == name), None)
     return Finding(
         "env.missing",
         Level.INFO,
         subject,
         f"Not examined: its settings need {name}.",
         skipped=True,
-        cause=of_error(cause) if cause else None,
+        cause=next((finding for finding in errors() if finding.subject == name), None),
     )
-
-
-def _of_declarations(declared: list[env.Declared]) -> Iterator[Finding]:
-    for item in declared:
-        if item.problem is not None:
-            yield of_error(item.problem)
-        elif item.unresolved:
-            yield Finding(
-                "env.unresolved-reference",
-                Level.ERROR,
-                item.name,
-                f"{item.name} holds a ${{{{…}}}} reference that the platform did not resolve.",
-                "Correct the service or variable name in the reference; both are case-sensitive.",
-                location=item.location,
-            )
 
 
 def _summary(count: int, loaded: env.Snapshot) -> str:
@@ -83,18 +91,22 @@ def _summary(count: int, loaded: env.Snapshot) -> str:
     return f"{count} declared variables, none missing{read}."
 
 
-def _late(files: tuple[str, ...]) -> Finding:
+def _late(loaded: env.Snapshot, level: Level) -> Finding:
     return Finding(
         "env.loaded-late",
-        Level.WARNING,
+        level,
         "env",
-        f"{', '.join(files)} was read after the settings: they did not see its values.",
+        f"{', '.join(loaded.files)} was read after the settings: they did not see its values.",
         "Put these on line 1 of <project>/__init__.py: from resilience import env; env.load()",
+        area=Environment.area,
     )
 
 
-def _in_image(path: Path) -> Iterator[Finding]:
-    if conf.detect_hosting().in_container and not _is_mounted(path):
+def _in_image(root: Path) -> Iterator[Finding]:
+    path = root / ".env"
+    # A container with a checkout in it is somebody's workplace, not what is deployed.
+    deployed = conf.detect_hosting().in_container and not (root / ".git").exists()
+    if deployed and path.is_file() and not _is_mounted(path):
         yield Finding(
             "env.dotenv-in-image",
             Level.WARNING,
@@ -106,9 +118,5 @@ def _in_image(path: Path) -> Iterator[Finding]:
 
 
 def _is_mounted(path: Path) -> bool:
-    try:
-        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return False
-    points = {line.split(" ")[4] for line in mounts} - {"/"}
+    points = {point for point, _ in hosting.mounts()} - {"/"}
     return any(str(place) in points for place in (path, *path.parents))

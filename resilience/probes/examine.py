@@ -10,40 +10,48 @@ from django.conf import settings
 
 from resilience import conf
 from resilience.findings import Finding, Level, Report
-from resilience.probes import runner
+from resilience.probes import env, runner
 from resilience.probes.base import Deadline, Probe
 
 
-def examine(
+def examine(  # noqa: PLR0913 - each by keyword, each from one option
     probes: Sequence[Probe],
     deadline: Deadline,
     *,
     stage: str = "run",
     fail_level: Level = Level.ERROR,
+    app: bool = True,
     progress: Callable[[list[str]], None] | None = None,
 ) -> Report:
     """Run the probes and report, with the problems of ``RESILIENCE`` itself first.
 
+    ``app`` False examines something that is not this app's, so its environment does not matter.
     What ``SILENCED_SYSTEM_CHECKS`` names is left out, as it is in Django's own checks.
     """
     began = time.monotonic()
     critical = frozenset(conf.get().CRITICAL)
+    # An app that lacks a variable does not start, whatever else was asked about.
+    unasked = env.errors() if app and not any(probe.area == "env" for probe in probes) else []
     found = (
         *(replace(problem, area="conf") for problem in conf.problems()),
+        *unasked,
         *runner.run(probes, deadline, critical=critical, progress=progress),
     )
-    silenced = {str(name) for name in settings.SILENCED_SYSTEM_CHECKS}
     return Report(
-        tuple(
-            _at_stage(finding, stage)
-            for finding in found
-            if f"resilience.{finding.id}" not in silenced
-        ),
+        tuple(_at_stage(finding, stage) for finding in found if not _is_silenced(finding)),
         conf.detect_hosting(),
         round((time.monotonic() - began) * 1000, 1),
         critical,
         fail_level,
     )
+
+
+def _is_silenced(finding: Finding | None) -> bool:
+    """What follows from something silenced is silenced with it."""
+    names = settings.SILENCED_SYSTEM_CHECKS
+    if finding is None or not isinstance(names, list | tuple | set):
+        return False
+    return f"resilience.{finding.id}" in names or _is_silenced(finding.cause)
 
 
 def _at_stage(finding: Finding, stage: str) -> Finding:

@@ -18,12 +18,21 @@ from resilience.probes.conversation import Conversation
 
 
 def probes() -> list[Probe]:
-    """One probe for each Redis location of ``CACHES``; two aliases of one server share it."""
-    found: dict[tuple[str, str], Probe] = {}
+    """One probe for each Redis location of ``CACHES``; two aliases of one database share it.
+
+    Of several databases on one server the first explains the others.
+    """
+    found: list[Probe] = []
+    first: dict[str, str] = {}
     for location in targets.locations():
         probe = probe_of(location)
-        found.setdefault((probe.subject, repr(_identity(probe))), probe)
-    return list(found.values())
+        if isinstance(probe, Redis):
+            known = first.setdefault(probe.target.where, probe.subject)
+            if known != probe.subject:
+                probe = replace(probe, needs=(known,))
+        if probe not in found:
+            found.append(probe)
+    return found
 
 
 def probe_of(place: targets.Location | targets.Target) -> Probe:
@@ -31,13 +40,17 @@ def probe_of(place: targets.Location | targets.Target) -> Probe:
     if isinstance(place, targets.Target):
         return Redis(place.subject, target=place)
     subject = f"redis.{place.alias}" + (f"[{place.index}]" if place.index else "")
-    if env.skipped_for(subject, [place.url, dict(place.options)]) or place.sentinel:
-        return Unexamined(subject, location=place)
-    try:
-        target = place.target()
-    except targets.InvalidTargetError as error:
-        return Invalid(subject, alias=place.alias, error=error)
-    return Redis(target.subject, target=target)
+    known = env.skipped_for(subject, [place.url, dict(place.options)])
+    if known is None and place.sentinel:
+        known = _behind_sentinel(subject)
+    if known is None:
+        try:
+            target = place.target()
+        except targets.InvalidTarget as invalid:
+            known = _invalid(subject, place.alias, invalid)
+        else:
+            return Redis(target.subject, target=target)
+    return Known(subject, finding=known)
 
 
 def subjects_of(alias: str) -> tuple[str, ...]:
@@ -47,51 +60,16 @@ def subjects_of(alias: str) -> tuple[str, ...]:
     )
 
 
-def _identity(probe: Probe) -> object:
-    if isinstance(probe, Redis):
-        target = probe.target
-        return (target.writes, sorted(map(str, target.options.items())))
-    return probe.subject
-
-
 @dataclass(frozen=True)
-class Unexamined(Probe):
-    """A location that cannot be examined, and why not."""
+class Known(Probe):
+    """A location of which settings alone say what there is to say."""
 
     area = "redis"
     live = False
-    location: targets.Location = field(kw_only=True)
+    finding: Finding = field(kw_only=True)
 
     def run(self, deadline: Deadline) -> Iterator[Finding]:  # noqa: ARG002 - it asks nobody
-        missing = env.skipped_for(self.subject, [self.location.url, dict(self.location.options)])
-        yield missing or Finding(
-            "redis.sentinel",
-            Level.INFO,
-            self.subject,
-            "Not examined stage by stage: it is reached through Sentinel. The cache's round trip "
-            "covers it.",
-            skipped=True,
-        )
-
-
-@dataclass(frozen=True)
-class Invalid(Probe):
-    """A location whose URL no client can use."""
-
-    area = "redis"
-    live = False
-    alias: str = field(kw_only=True)
-    error: targets.InvalidTargetError = field(kw_only=True)
-
-    def run(self, deadline: Deadline) -> Iterator[Finding]:  # noqa: ARG002 - it reads settings only
-        yield Finding(
-            self.error.id,
-            Level.ERROR,
-            self.subject,
-            self.error.problem,
-            self.error.hint,
-            {"setting": f"CACHES[{self.alias!r}]['LOCATION']"},
-        )
+        yield self.finding
 
 
 @dataclass(frozen=True)
@@ -104,7 +82,7 @@ class Redis(Probe):
     def run(self, deadline: Deadline) -> Iterator[Finding]:
         try:
             yield from self._stages(deadline)
-        except network.StageFailedError as failed:
+        except network.StageFailed as failed:
             yield failed.finding
 
     def _stages(self, deadline: Deadline) -> Iterator[Finding]:
@@ -113,14 +91,16 @@ class Redis(Probe):
         conversation = Conversation(self.subject, target, sock, deadline)
         try:
             conversation.start_tls()
+            if target.tls and trusts_anybody(target):
+                yield _unverified(self.subject)
             yield from conversation.authenticate()
             facts: dict[str, Fact] = {"alias": target.origin, **conversation.greet()}
             facts.update(conversation.inform())
             try:
                 conversation.use_key()
-            except network.StageFailedError as failed:  # how full, which role: it explains much
+            except network.StageFailed as failed:  # how full, which role: it explains much
                 explained = replace(failed.finding, facts={**facts, **failed.finding.facts})
-                raise network.StageFailedError(explained) from None
+                raise network.StageFailed(explained) from None
         finally:
             conversation.close()
         kind = "Writes and reads" if target.writes else "Reads"
@@ -130,27 +110,42 @@ class Redis(Probe):
     def _dial(self, deadline: Deadline) -> socket.socket:
         target = self.target
         if target.path:
-            return _dial_unix(self.subject, target.path, deadline)
+            return network.connect_unix(self.subject, target.path, deadline)
         addresses = network.resolve(self.subject, target.host, target.port, deadline)
         return network.connect(self.subject, addresses, target.where, deadline)
 
 
-def _dial_unix(subject: str, path: str, deadline: Deadline) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.settimeout(deadline.stage())
-    try:
-        sock.connect(path)
-    except OSError as error:
-        sock.close()
-        finding = Finding(
-            "tcp.refused",
-            Level.ERROR,
-            subject,
-            f"Nothing listens on the socket {path}: {error.strerror}.",
-            "Start Redis with `unixsocket` set to this path, and let this user read it.",
-        )
-        raise network.StageFailedError(finding) from None
-    return sock
+def trusts_anybody(target: targets.Target) -> bool:
+    # redis-py takes a word, None or a constant of ssl; without the option it verifies.
+    return str(target.options.get("ssl_cert_reqs", "required")).lower() in ("none", "0")
+
+
+def _unverified(subject: str) -> Finding:
+    return Finding(
+        "tls.insecure",
+        Level.WARNING,
+        subject,
+        "ssl_cert_reqs=none switches verification off: whoever is in between reads the password.",
+        "Remove it, and append ?ssl_ca_certs=/path/to/ca.pem where the server has its own CA.",
+    )
+
+
+def _invalid(subject: str, alias: str, invalid: targets.InvalidTarget) -> Finding:
+    setting = f"CACHES[{alias!r}]['LOCATION']"
+    return Finding(
+        invalid.id, Level.ERROR, subject, invalid.problem, invalid.hint, {"setting": setting}
+    )
+
+
+def _behind_sentinel(subject: str) -> Finding:
+    return Finding(
+        "redis.sentinel",
+        Level.INFO,
+        subject,
+        "Not examined stage by stage: it is reached through Sentinel. The cache's round trip "
+        "covers it.",
+        skipped=True,
+    )
 
 
 def _describe(facts: dict[str, Fact]) -> str:

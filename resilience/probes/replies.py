@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from resilience import redact
 from resilience.findings import Finding, Level
 
 
@@ -26,8 +27,8 @@ REPLIES = (
         "NOAUTH",
         "redis.auth-missing",
         "Redis asks for a password and none was sent.",
-        "Put it into the URL as redis://:<password>@host:port/0 (percent-encoded), or into "
-        'OPTIONS["PASSWORD"]. Longer timeouts cannot help.',
+        "Put it into the URL: redis://:<password>@<host>:<port>/0, percent-encoded. Longer "
+        "timeouts cannot help.",
     ),
     _reply(
         "WRONGPASS|ERR invalid password",
@@ -45,9 +46,8 @@ REPLIES = (
     _reply(
         "NOPERM",
         "redis.permission",
-        "The user may not do what a cache needs.",
-        "Grant it with ACL SETUSER <user> +@read +@write +@keyspace +@connection +@scripting "
-        "~<prefix>:*.",
+        "The user {user} may not use {command} on the keys {keys}*.",
+        "Grant it: ACL SETUSER {user} +@read +@write +@keyspace +@connection +@scripting ~{keys}*",
     ),
     _reply(
         "DENIED",
@@ -131,23 +131,33 @@ REPLIES = (
 _LEVELS = {"redis.auth-unneeded": Level.WARNING}
 
 
-def to_finding(subject: str, reply: str, command: str) -> Finding:
-    """The finding behind an error reply to ``command``; ``redis.error`` for one without a name."""
+def to_finding(
+    subject: str, reply: str, command: str, *, user: str = "default", keys: str = ""
+) -> Finding:
+    """The finding behind an error reply to ``command``; ``redis.error`` for one without a name.
+
+    ``user`` and ``keys`` (their beginning) fill the sentences about permissions.
+    """
     for known in REPLIES:
         if known.pattern.match(reply):
             return Finding(
                 known.id,
                 _LEVELS.get(known.id, Level.ERROR),
                 subject,
-                known.summary,
-                known.hint,
+                known.summary.format(user=user, keys=keys, command=command),
+                known.hint.format(user=user, keys=keys),
                 {"command": command},
             )
     return Finding(
         "redis.error",
         Level.ERROR,
         subject,
-        f"Redis refused {command}: {reply[:120]}",
+        f"Redis refused {command}: {_quoted(reply)}",
         "Look the reply up in the documentation of the server or of its provider.",
         {"command": command},
     )
+
+
+def _quoted(reply: str) -> str:
+    """What the server said, without the arguments that some servers repeat (a password)."""
+    return redact.foreign(re.split(r",? with args", reply, maxsplit=1)[0])[:120]

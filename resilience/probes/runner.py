@@ -6,14 +6,12 @@ loop can be left while a thread of theirs hangs (measured: a 1 s timeout answere
 
 from __future__ import annotations
 
-import contextlib
-import queue
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from resilience import redact
+from resilience import places, redact
 from resilience.findings import Finding, Level
 from resilience.probes.base import Deadline, Probe
 
@@ -24,7 +22,7 @@ _TICK = 0.2
 
 
 @dataclass
-class _Run:
+class _Job:
     """One probe under way: what it has yielded so far, and when it began and ended."""
 
     probe: Probe
@@ -48,18 +46,17 @@ def run(
     already found; one that raises anything at all, ``SystemExit`` included, as ``probe.crashed``.
     ``progress`` is called with the subjects still awaited, some times a second.
     """
-    ended: queue.SimpleQueue[_Run] = queue.SimpleQueue()
-    runs = [_Run(probe, time.monotonic()) for probe in probes]
-    waiting = [run_ for run_ in runs if _start(run_, deadline, ended)]
+    ended = threading.Semaphore(0)
+    jobs = [_Job(probe, time.monotonic()) for probe in probes]
+    waiting = [job for job in jobs if _start(job, deadline, ended)]
     while waiting and deadline.left() > 0:
-        with contextlib.suppress(queue.Empty):
-            ended.get(timeout=min(_TICK, deadline.left()))
-        waiting = [run_ for run_ in waiting if run_.ended is None]
-        _give_up_dependents(waiting, runs)
-        waiting = [run_ for run_ in waiting if run_.gave_up_after is None]
+        ended.acquire(timeout=min(_TICK, deadline.left()))
+        waiting = [job for job in waiting if job.ended is None]
+        _give_up_dependents(waiting, jobs)
+        waiting = [job for job in waiting if job.gave_up_after is None]
         if progress is not None:
-            progress([run_.probe.subject for run_ in waiting])
-    found = [finding for run_ in runs for finding in _conclude(run_, critical)]
+            progress([job.probe.subject for job in waiting])
+    found = [finding for job in jobs for finding in _conclude(job, critical)]
     needs: dict[str, tuple[str, ...]] = {}
     for probe in probes:
         needs[probe.subject] = (*needs.get(probe.subject, ()), *probe.needs)
@@ -96,28 +93,28 @@ def _is_failure(finding: Finding) -> bool:
     return finding.level >= Level.ERROR or finding.id == "probe.timeout"
 
 
-def _start(run_: _Run, deadline: Deadline, ended: queue.SimpleQueue[_Run]) -> bool:
+def _start(job: _Job, deadline: Deadline, ended: threading.Semaphore) -> bool:
     def examine() -> None:
         try:
             # One at a time, so that what was found before a hang or a crash is kept.
-            for finding in run_.probe.run(deadline):
-                run_.found.append(finding)
+            for finding in job.probe.run(deadline):
+                job.found.append(finding)
         except BaseException as error:  # noqa: BLE001 - a probe may raise SystemExit, the report must stand
-            run_.crash = error
-        run_.ended = time.monotonic()
-        ended.put(run_)
+            job.crash = error
+        job.ended = time.monotonic()
+        ended.release()
 
-    thread = threading.Thread(target=examine, name=f"resilience-probe-{run_.probe.subject}")
+    thread = threading.Thread(target=examine, name=f"resilience-probe-{job.probe.subject}")
     thread.daemon = True
     try:
         thread.start()
     except RuntimeError as error:  # the system has no thread left
-        run_.crash, run_.ended = error, run_.began
+        job.crash, job.ended = error, job.began
         return False
     return True
 
 
-def _give_up_dependents(waiting: list[_Run], runs: list[_Run]) -> None:
+def _give_up_dependents(waiting: list[_Job], jobs: list[_Job]) -> None:
     """Stop waiting for what hangs on a subject that is already known to be down.
 
     A cache client that retries for a minute would otherwise hold back the answer that its Redis
@@ -125,24 +122,24 @@ def _give_up_dependents(waiting: list[_Run], runs: list[_Run]) -> None:
     """
     now = time.monotonic()
     down = {
-        run_.probe.subject: run_.ended
-        for run_ in runs
-        if run_.ended is not None and any(_is_failure(finding) for finding in run_.found)
+        job.probe.subject: job.ended
+        for job in jobs
+        if job.ended is not None and any(_is_failure(finding) for finding in job.found)
     }
-    for run_ in waiting:
-        since = [down[subject] for subject in run_.probe.needs if subject in down]
-        if since and now - max(run_.began, *since) >= GRACE_SECONDS:
-            run_.gave_up_after = now - run_.began
+    for job in waiting:
+        since = [down[subject] for subject in job.probe.needs if subject in down]
+        if since and now - max(job.began, *since) >= GRACE_SECONDS:
+            job.gave_up_after = now - job.began
 
 
-def _conclude(run_: _Run, critical: Collection[str]) -> list[Finding]:
-    probe = run_.probe
-    found = list(run_.found)
-    took = (run_.ended or time.monotonic()) - run_.began
-    if run_.crash is not None:
-        found.append(_crashed(probe, run_.crash))
-    elif run_.ended is None:
-        found.append(_timeout(probe, run_.gave_up_after or took, probe.subject in critical))
+def _conclude(job: _Job, critical: Collection[str]) -> list[Finding]:
+    probe = job.probe
+    found = list(job.found)
+    took = (job.ended or time.monotonic()) - job.began
+    if job.crash is not None:
+        found.append(_crashed(probe, job.crash))
+    elif job.ended is None:
+        found.append(_timeout(probe, job.gave_up_after or took, probe.subject in critical))
     return [replace(f, area=probe.area, duration_ms=round(took * 1000, 1)) for f in found]
 
 
@@ -164,6 +161,6 @@ def _crashed(probe: Probe, error: BaseException) -> Finding:
         probe.subject,
         f"The check itself failed with {redact.exception(error)}",
         "Report it with this output; -v 2 adds the places it came through.",
-        {"traceback": " < ".join(reversed(redact.traceback(error)))},
-        location=redact.location(error),
+        {"traceback": places.trace(error)},
+        location=places.of_error(error),
     )

@@ -6,10 +6,10 @@ an option of the same name, as in redis-py), so that what is examined is what th
 
 from __future__ import annotations
 
-import difflib
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -19,15 +19,18 @@ from django.utils.module_loading import import_string
 
 from resilience import redact
 from resilience.env import casts
-from resilience.errors import UsageError
+from resilience.errors import UsageError, did_you_mean
 
 PROBE_KEY = "resilience-probe"
+_LAST_PORT = 65535
 SCHEMES = ("redis", "rediss", "unix")
-_DJANGO = "django.core.cache.backends.redis.RedisCache"
-_DJANGO_REDIS = "django_redis.cache.RedisCache"
+DJANGO = "django.core.cache.backends.redis.RedisCache"
+DJANGO_REDIS = "django_redis.cache.RedisCache"
+OURS = "resilience.cache.ResilientCache"
+_DEFINED = {f"{OURS.rpartition('.')[0]}.backend.ResilientCache": OURS}
 
 
-class InvalidTargetError(Exception):
+class InvalidTarget(Exception):
     """A Redis location that no client can use: the finding id, the problem and its repair."""
 
     def __init__(self, id: str, problem: str, hint: str) -> None:
@@ -39,14 +42,14 @@ class InvalidTargetError(Exception):
 class Target:
     """One Redis server as one client would use it. ``options`` may hold secrets."""
 
-    origin: str
+    origin: str = field(compare=False)
     host: str = "localhost"
     port: int = 6379
     path: str = ""
     db: int = 0
     tls: bool = False
     writes: bool = True
-    key: str = PROBE_KEY
+    key: str = field(default=PROBE_KEY, compare=False)
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -74,7 +77,7 @@ class Location:
     sentinel: bool
 
     def target(self) -> Target:
-        """Raises InvalidTargetError."""
+        """Raises InvalidTarget."""
         return parse(
             self.url,
             origin=f"caches.{self.alias}",
@@ -92,7 +95,8 @@ def locations() -> Iterator[Location]:
         if kind is None:
             continue
         options = config.get("OPTIONS") or {}
-        factory = str(options.get("CONNECTION_FACTORY", "")) + str(options.get("CLIENT_CLASS", ""))
+        default = getattr(settings, "DJANGO_REDIS_CONNECTION_FACTORY", "")
+        factory = f"{options.get('CONNECTION_FACTORY', default)} {options.get('CLIENT_CLASS', '')}"
         for index, url in enumerate(_split(config.get("LOCATION"), kind)):
             yield Location(
                 alias=alias,
@@ -107,14 +111,15 @@ def locations() -> Iterator[Location]:
 
 def redis_kind(backend: str) -> str | None:
     """Which of the known Redis backends a dotted path is or extends; None for another cache."""
-    if backend in (_DJANGO, _DJANGO_REDIS):
+    known = (OURS, DJANGO_REDIS, DJANGO)
+    if backend in known:
         return backend
     try:
         cls = import_string(backend)
-    except Exception:  # noqa: BLE001 - the cache probe reports what is wrong with the backend
+    except (Exception, SystemExit):  # noqa: BLE001 - the cache probe says what is wrong with it
         return None
-    names = {f"{base.__module__}.{base.__qualname__}" for base in getattr(cls, "__mro__", ())}
-    return next((kind for kind in (_DJANGO_REDIS, _DJANGO) if kind in names), None)
+    names = [f"{base.__module__}.{base.__qualname__}" for base in getattr(cls, "__mro__", ())]
+    return next((found for name in names if (found := _DEFINED.get(name, name)) in known), None)
 
 
 def parse(
@@ -125,52 +130,72 @@ def parse(
     key: str = PROBE_KEY,
     writes: bool = True,
 ) -> Target:
-    """A URL and client options as a target. Raises InvalidTargetError; the URL is never in it."""
-    from redis.connection import parse_url  # noqa: PLC0415 - 0.1 s that only a Redis user pays
-
-    redact.register_settings({"url": url, **(options or {})})
+    """A URL and client options as a target. Raises InvalidTarget; the URL is never in it."""
+    redact.register_settings(options or {})
     try:
         casts.to_url(url, SCHEMES)
     except casts.Refused as refused:
-        raise InvalidTargetError(
+        raise InvalidTarget(
             "redis.url-invalid",
             f"The Redis URL {refused}.",
-            "Write redis://[user][:password]@host:6379/0, with /, @, : and # in the password "
-            "percent-encoded (/ is %2F).",
+            "Write redis://<host>:6379/0, or redis://<user>:<password>@<host>:6379/0 with "
+            "%, /, #, ? and @ in the password percent-encoded (/ is %2F).",
         ) from None
+    if url != url.strip():
+        raise InvalidTarget(
+            "redis.url-invalid",
+            "The Redis URL begins or ends with white space, which redis-py refuses.",
+            "Remove it where the URL is set.",
+        )
     parts = urlsplit(url)
     if "family" in parse_qs(parts.query):
-        raise InvalidTargetError(
+        raise InvalidTarget(
             "redis.family-option",
             "The Redis URL has ?family=…, an option of Node's ioredis that redis-py refuses.",
             "Remove it: redis-py tries IPv6 and IPv4 addresses by itself.",
         )
     if parts.scheme != "unix" and not re.fullmatch(r"/?\d*", parts.path):
-        raise InvalidTargetError(
+        raise InvalidTarget(
             "redis.url-invalid",
             "The Redis URL's path is not a database number; redis-py would silently use 0.",
             "End the URL with /0, or another number.",
         )
-    try:
-        merged = {**(options or {}), **parse_url(url)}
-        return Target(
-            origin=origin,
-            host=merged.get("host", "localhost"),
-            port=int(merged.get("port", 6379)),
-            path=merged.get("path", ""),
-            db=int(merged.get("db") or 0),
-            tls=parts.scheme == "rediss",
-            writes=writes,
-            key=key,
-            options=merged,
+    merged = {**(options or {}), **_understood(url, options or {})}
+    redact.register_settings({name: merged[name] for name in ("password",) if merged.get(name)})
+    if not 0 < int(merged.get("port", 6379)) <= _LAST_PORT:
+        raise InvalidTarget(
+            "redis.url-invalid", "The Redis port is not from 1 to 65535.", "Correct the port."
         )
-    except (TypeError, ValueError) as error:
-        name = re.search(r"Invalid value for '(\w+)'", str(error))
-        what = f"option {name[1]!r}" if name else "host, port or database"
-        raise InvalidTargetError(
+    return Target(
+        origin=origin,
+        host=merged.get("host", "localhost"),
+        port=int(merged.get("port", 6379)),
+        path=merged.get("path", ""),
+        db=int(merged.get("db") or 0),
+        tls=parts.scheme == "rediss",
+        writes=writes,
+        key=key,
+        options=merged,
+    )
+
+
+def _understood(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The URL's own options, if redis-py's connection takes them all. Nothing is dialled."""
+    # 0.1 s that only a Redis user pays. This pool takes what every other one takes, and timeout.
+    from redis.connection import BlockingConnectionPool, parse_url  # noqa: PLC0415
+
+    try:
+        BlockingConnectionPool.from_url(url, **options).make_connection()
+        return dict(parse_url(url))
+    except Exception as error:  # noqa: BLE001 - RedisError, TypeError, ValueError, of any option
+        said = str(error)
+        name = re.search(r"(?:Invalid value for|unexpected keyword argument) '(\w+)'", said)
+        what = f"option {name[1]!r}" if name else f"options ({redact.exception(error)})"
+        raise InvalidTarget(
             "redis.url-invalid",
-            f"The Redis URL's {what} has a value that redis-py refuses.",
-            "Correct it; redis-py's documentation of from_url lists the options.",
+            f"redis-py refuses the Redis URL's {what}.",
+            "Correct or remove it in the URL or in OPTIONS; redis-py's documentation of "
+            "ConnectionPool.from_url lists what it takes.",
         ) from None
 
 
@@ -178,8 +203,25 @@ def of_url(url: str) -> Target:
     """The target that a user named by its URL. Raises UsageError, which never repeats the URL."""
     try:
         return parse(url, origin="argument")
-    except InvalidTargetError as error:
+    except InvalidTarget as error:
         raise UsageError(f"{error.problem} {error.hint}") from None
+
+
+def spelled_as_configured(target: Target) -> Target:
+    """With the key of the alias that uses the same server: an ACL may allow no other prefix."""
+    for location in locations():
+        with contextlib.suppress(InvalidTarget):
+            if location.target().where == target.where:
+                return replace(target, key=location.key)
+    return target
+
+
+def configured() -> list[Location]:
+    """Every Redis location of ``CACHES``. Raises UsageError if there is none."""
+    found = list(locations())
+    if not found:
+        raise UsageError("No alias of CACHES uses Redis: name a URL, redis://…")
+    return found
 
 
 def of_alias(word: str) -> list[Location]:
@@ -193,11 +235,10 @@ def of_alias(word: str) -> list[Location]:
     aliases = sorted({entry.alias for entry in known})
     if not re.fullmatch(r"[\w.-]{1,60}", word):
         raise UsageError("The argument is neither a URL (redis://…) nor an alias of CACHES.")
-    nearest = difflib.get_close_matches(word, aliases, n=1)
-    guess = f" Did you mean {nearest[0]!r}?" if nearest else ""
     there = ", ".join(aliases) if aliases else "none uses Redis"
     raise UsageError(
-        f"{word!r} is neither a URL (redis://…) nor a Redis alias of CACHES ({there}).{guess}"
+        f"{word!r} is neither a URL (redis://…) nor a Redis alias of CACHES ({there})."
+        + did_you_mean(word, aliases)
     )
 
 
@@ -211,16 +252,23 @@ def _spelled(config: Mapping[str, Any]) -> str:
 
 
 def _split(location: object, kind: str) -> list[str]:
+    if kind == OURS:  # white space is no part of a URL, and no URL is none
+        several = (
+            location if isinstance(location, list | tuple | set) else str(location or "").split(",")
+        )
+        return [str(url).strip() for url in several if str(url).strip()]
     if isinstance(location, list | tuple | set):
         return [str(url) for url in location]
-    separators = "[;,]" if kind == _DJANGO else ","
-    # str() of a placeholder or a lazy string; an empty LOCATION is one (invalid) URL.
-    return [url.strip() for url in re.split(separators, str(location or ""))]
+    separators = "[;,]" if kind == DJANGO else ","
+    # str() of a placeholder or a lazy string; an empty LOCATION is one (invalid) URL. White space
+    # stays, as it does in the clients.
+    return re.split(separators, str(location or ""))
 
 
 def _client_options(options: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    if kind == _DJANGO:
-        return dict(options)
+    if kind == DJANGO:  # the rest goes to redis-py as it is
+        ours = ("serializer", "pool_class", "parser_class")
+        return {name: value for name, value in options.items() if name not in ours}
     named_ones = {
         name.lower(): options[name] for name in ("USERNAME", "PASSWORD") if options.get(name)
     }

@@ -135,11 +135,7 @@ def _fine(finding: Finding, style: _Style) -> list[str]:
 
 
 def _verdict(report: Report, style: _Style) -> str:
-    level, words = {
-        0: (Level.OK, "PASS"),
-        1: (Level.ERROR, "FAIL"),
-        3: (Level.ERROR, "TIMEOUT"),
-    }[report.exit_code]
+    level = Level.ERROR if report.exit_code else Level.OK
     roots = sum(finding.is_root_cause for finding in report.findings)
     errors = report.count(Level.ERROR)
     said = f"{errors} error{'' if errors == 1 else 's'}"
@@ -148,4 +144,7 @@ def _verdict(report: Report, style: _Style) -> str:
     warnings = report.count(Level.WARNING)
     said += f", {warnings} warning{'' if warnings == 1 else 's'}, {report.count(Level.OK)} ok"
     seconds = report.duration_ms / 1000
-    return f"{style.paint(level, words)}: {said} in {seconds:.1f} s (exit {report.exit_code})"
+    if not report.findings:
+        said = "there was nothing to examine"
+    verdict = style.paint(level, report.verdict.upper())
+    return f"{verdict}: {said} in {seconds:.1f} s (exit {report.exit_code})"

@@ -1,1 +1,1 @@
-"""What this process trusts, and why a handshake failed."""
+"""TLS: why a handshake failed."""

@@ -41,7 +41,9 @@ _BY_CODE: dict[int, Diagnosis] = {
         "Renew it on the server. If it looks valid, compare this machine's clock (date -u).",
     ),
     18: Diagnosis(
-        "tls.self-signed", "The server's certificate is signed by itself alone.", _ADD_ROOT
+        "tls.self-signed",
+        "The server's certificate is signed by itself alone.",
+        "Add that certificate itself to what this client trusts; do not switch verification off.",
     ),
     24: Diagnosis("tls.not-a-ca", "The chain holds an issuer that is not a CA.", _REISSUE),
     25: Diagnosis("tls.not-a-ca", "The chain is longer than its CA allows.", _REISSUE),
@@ -150,12 +152,12 @@ _BY_REASON: tuple[tuple[str, Diagnosis], ...] = (
 _TIMEOUT = Diagnosis(
     "tls.handshake-timeout",
     "The TCP connection stands, but the TLS handshake got no answer.",
-    "Is this the TLS port? A server without TLS waits for ever for the rest of our hello.",
+    "Compare the port with the server's TLS port: a port without TLS waits silently for more.",
 )
 _RESET = Diagnosis(
     "tls.reset",
     "The server closed the connection during the TLS handshake.",
-    "Is this the TLS port? Then look into the server's log for the reason.",
+    "Compare the port with the server's TLS port, then read the reason in the server's log.",
 )
 _BUNDLE_MISSING = Diagnosis(
     "tls.bundle-missing",

@@ -174,6 +174,58 @@ def test_a_line_of_env_that_is_no_assignment(tmp_path):
     assert "secret-text" not in ended.out + ended.err
 
 
+@pytest.mark.parametrize(
+    ("dotenv", "root"),
+    [
+        ("this line is no assignment\n", ("env.dotenv-syntax", ".env")),
+        ("OTHER=x\n", ("env.missing", "NAME")),
+    ],
+)
+def test_a_variable_that_is_missing_has_one_root_cause(dotenv, root, tmp_path):
+    folder = project_with_env(tmp_path)
+    (folder / ".env").write_text(dotenv)
+    ended = diagnosed(folder)
+    assert (ended.code, ended.roots) == (1, [root])
+
+
+@pytest.mark.parametrize(
+    ("dotenv", "root"),
+    [
+        ("NAME=x\n", ("env.loaded-late", "env")),
+        ("OTHER=x\n", ("env.missing", "NAME")),
+    ],
+)
+def test_a_file_that_nobody_loads_in_time(dotenv, root, tmp_path):
+    settings = MINIMAL + 'from resilience import env\nNAME = env.str("NAME")\n'
+    ended = diagnosed(write_project(tmp_path, settings, __env=dotenv))
+    assert (ended.code, ended.roots) == (1, [root])
+
+
+@pytest.mark.parametrize(
+    "urls", ["import no_such_module\nurlpatterns = []\n", "urlpatterns = []\n"]
+)
+def test_urls_that_do_not_import_are_no_fault_of_ours(urls, tmp_path):
+    settings = MINIMAL + 'ROOT_URLCONF = "shop_urls"\n'
+    ended = diagnosed(write_project(tmp_path, settings, shop_urls__py=urls), "deploy")
+    if "no_such_module" in urls:
+        assert ended.roots == [("deploy.checks-failed", "deploy")]
+        assert ended.find("deploy.checks-failed")["location"] == "shop_urls.py:1"
+    else:
+        assert "deploy.checks-failed" not in ended.ids
+
+
+@pytest.mark.parametrize("silenced", [True, False])
+def test_what_settings_silence_is_not_in_the_report(silenced, tmp_path):
+    settings = MINIMAL + (
+        'CACHES = {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}\n'
+    )
+    if silenced:
+        settings += 'SILENCED_SYSTEM_CHECKS = ["resilience.cache.dummy"]\n'
+    ended = diagnosed(write_project(tmp_path, settings), "cache")
+    assert ended.code == 0
+    assert ("cache.dummy" in ended.ids) is not silenced
+
+
 def test_without_any_settings_module(tmp_path):
     ended = doctor(tmp_path, "checkdeploy")
     assert ended.code == 2

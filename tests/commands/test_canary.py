@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -181,9 +180,3 @@ def test_an_env_file_with_broken_lines(canary, tmp_path):
     for form in FORMATS:
         command = [sys.executable, "-m", "resilience", "checkdeploy", *form]
         assert_silent(run(*command, cwd=tmp_path, variables=variables), canary)
-
-
-def test_docs_show_no_machine(tmp_path: Path) -> None:
-    """``--explain`` prints text of ours only."""
-    ended = doctor(tmp_path, "checkdeploy", "--explain", "redis.auth-wrong")
-    assert str(ROOT) not in ended.out

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.processes import Ended, doctor, manage, write_project
-from tests.servers import RedisServer, redis_with_password
+from tests.servers import RedisServer, redis_with_limited_user, redis_with_password
 
 PASSWORD = "pw-with-special/characters"
 
@@ -33,8 +33,32 @@ def test_an_alias_and_everything_that_is_configured(guarded):
     url = guarded.url(password=PASSWORD)
     assert checked("default", REDIS_URL=url).ids == {"redis.ok"}
     assert checked(REDIS_URL=url).ids == {"redis.ok"}
-    nothing = checked()
-    assert (nothing.code, nothing.report["findings"]) == (0, [])
+
+
+def test_nothing_is_configured():
+    """Zero servers that all answer is no good news for whoever asked."""
+    ended = manage("checkredis")
+    assert (ended.code, ended.out) == (2, "")
+    assert "No alias of CACHES uses Redis" in ended.err
+    assert len(ended.err.splitlines()) == 1
+
+
+def test_a_url_is_examined_whatever_the_app_lacks(guarded):
+    url = guarded.url(password=PASSWORD)
+    assert checked(url, SECRET_KEY=None).code == 0
+    configured = checked("default", SECRET_KEY=None, REDIS_URL=url)
+    assert (configured.code, configured.roots) == (1, [("env.missing", "SECRET_KEY")])
+
+
+def test_a_url_is_examined_with_the_keys_that_its_user_may_use(tmp_path):
+    """The example project's prefix is opsproject; the user of this server may use no other."""
+    rules = "~opsproject:* -@all +@read +@write +@keyspace +@connection"
+    limited = redis_with_limited_user(tmp_path, username="web", password=PASSWORD, rules=rules)
+    with limited as server:
+        url = server.url(username="web", password=PASSWORD)
+        assert checked(url, REDIS_URL=url).ids == {"redis.ok"}
+        stranger = checked(url)
+    assert (stranger.code, stranger.ids) == (1, {"redis.permission"})
 
 
 def test_several_targets_in_one_report(guarded):
@@ -51,6 +75,8 @@ def test_several_targets_in_one_report(guarded):
         ("http://localhost", "scheme is one of redis, rediss, unix"),
         ("redis://localhost?family=0", "ioredis"),
         ("redis://", "names no host"),
+        ("redis://localhost?foo=1", "option 'foo'"),
+        (" redis://localhost", "white space"),
     ],
 )
 def test_a_url_that_does_not_parse_is_usage_even_without_settings(argument, words, tmp_path):

@@ -149,6 +149,7 @@ def test_an_at_sign_in_a_path_is_no_user(text):
 
 
 UNENCODED = "has a / ? or # in its user or password: percent-encode it (/ is %2F)"
+UNRESOLVED = "holds a reference to another variable that nobody resolved"
 BROKEN = "has a port that is not a number from 0 to 65535, or a broken host"
 
 
@@ -173,11 +174,10 @@ BROKEN = "has a port that is not a number from 0 to 65535, or a broken host"
         ("redis://u:p#w@h", UNENCODED),
         ("redis://u:p?w@h", UNENCODED),
         ("redis://u:12/34@h:6379", UNENCODED),
-        ("${{Redis.REDIS_URL}}", "holds a ${{…}} reference that the platform did not resolve"),
-        (
-            "redis://:${{ Redis.PASSWORD }}@h",
-            "holds a ${{…}} reference that the platform did not resolve",
-        ),
+        ("${{Redis.REDIS_URL}}", UNRESOLVED),
+        ("redis://:${{ Redis.PASSWORD }}@h", UNRESOLVED),
+        ("redis://:${PASSWORD}@h", UNRESOLVED),
+        ("$REDIS_URL", UNRESOLVED),
     ],
 )
 def test_what_is_no_url_of_this_kind(text, said):
@@ -218,6 +218,7 @@ def test_the_password_of_a_refused_url_is_masked_too():
             },
         ),
         ("postgresql://db/app", "postgresql", {"NAME": "app", "USER": "", "HOST": "db"}),
+        ("postgres:///app", "postgresql", {"NAME": "app", "HOST": ""}),  # its local socket
         ("postgres://u:$x@db/app", "postgresql", {"PASSWORD": "$x"}),
         ("mysql://u:p@db/app", "mysql", {"NAME": "app"}),
         ("sqlite:///db.sqlite3", "sqlite3", {"NAME": "/srv/shop/db.sqlite3"}),
@@ -247,7 +248,7 @@ def test_without_a_project_a_database_file_stays_relative():
         ("app", "must be a URL that begins with scheme://"),
         ("postgres://u:pa/ss@db/app", UNENCODED),
         ("postgres://u:pass@db:54x2/app", BROKEN),
-        ("postgres:///app", "names no host after ://"),
+        ("mysql:///app", "names no host after ://"),
         ("sqlite://db.sqlite3", "has a host after sqlite://: a file needs three slashes, "),
         ("SQLite://db.sqlite3", "has a host after sqlite://: a file needs three slashes, "),
     ],
@@ -266,6 +267,33 @@ def test_whatever_django_environ_says_is_not_repeated(monkeypatch):
     monkeypatch.setattr(Env, "db_url_config", fail)
     said = refusal(to_db, "postgres://u:hunter22@db/app")
     assert said == "is not a database URL that django-environ understands"
+
+
+# ── references ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("text", "in_a_text", "in_a_secret"),
+    [
+        ("${{Redis.REDIS_URL}}", True, True),
+        ("before ${{ shared.KEY }} after", True, True),
+        ("$NAME", True, False),
+        ("${NAME}", True, False),
+        (" ${NAME}\n", True, False),
+        ("redis://:${PASSWORD}@h/0", True, False),
+    ],
+)
+def test_references(text, in_a_text, in_a_secret):
+    assert casts.is_unresolved(text) is in_a_text
+    assert casts.is_unresolved(text, secret=True) is in_a_secret
+
+
+@pytest.mark.parametrize(
+    "text", ["", "$", "costs $5.00", "pa$$word", "a ${NAME} b", "redis://:pa$word@h", "{{NAME}}"]
+)
+def test_references__twin__elsewhere_a_dollar_is_one(text):
+    assert not casts.is_unresolved(text)
+    assert not casts.is_unresolved(text, secret=True)
 
 
 # ── every refusal ───────────────────────────────────────────────────────────────────────────────

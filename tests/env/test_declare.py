@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from resilience import env, redact
+from resilience import env, places, redact
 from resilience.errors import BrokenSource, InvalidVariable, MissingVariable
 from tests.conftest import clean_process
 
@@ -54,7 +54,7 @@ def line() -> int:
 
 
 def here(line: int) -> str:
-    return f"{redact.shorten(__file__)}:{line}"
+    return f"{places.shorten(__file__)}:{line}"
 
 
 # ── one declaration ─────────────────────────────────────────────────────────────────────────────
@@ -67,9 +67,8 @@ def test_a_set_variable_is_typed(kind):
         found = kind.declare(NAME, **options)
         assert (found, type(found)) == (kind.value, type(kind.value))
         (declared,) = env.declared()
-        assert (declared.name, declared.kind) == (NAME, kind.name)
-        assert (declared.origin, declared.problem) == ("environment", None)
-        assert declared.required is not bool(options)
+        assert (declared.name, declared.origin) == (NAME, "environment")
+        assert declared.problem is None
 
 
 @every_kind
@@ -78,7 +77,7 @@ def test_a_default_makes_it_optional(kind):
     expected = kind.value if kind.declare is env.db else kind.default
     assert kind.declare(NAME, default=kind.default) == expected
     (declared,) = env.declared()
-    assert (declared.required, declared.origin, declared.problem) == (False, "default", None)
+    assert (declared.origin, declared.problem) == ("default", None)
 
 
 @every_kind
@@ -146,6 +145,10 @@ def test_a_url_of_another_scheme_is_refused():
     assert env.url(NAME, schemes=("http", "https")) == "http://h"
     with pytest.raises(InvalidVariable, match="whose scheme is one of redis, rediss"):
         env.url(NAME, schemes=("redis", "rediss"))
+    del os.environ[NAME]
+    with env.collecting():
+        placeholder = env.url(NAME, schemes=("redis", "rediss"))
+    assert placeholder == f"redis://missing.{NAME}.invalid"
 
 
 def test_a_database_file_is_in_the_project(tmp_path):
@@ -169,11 +172,45 @@ def test_declarations_are_kept_in_order_and_forgotten_by_reset():
     assert env.declared() == []
 
 
-def test_an_unresolved_reference_is_remembered():
-    os.environ |= {NAME: "${{Redis.REDIS_URL}}", "SHOP_OTHER": "${Redis.REDIS_URL}"}
-    assert env.str(NAME) == "${{Redis.REDIS_URL}}"
-    env.str("SHOP_OTHER")
-    assert [declared.unresolved for declared in env.declared()] == [True, False]
+@pytest.mark.parametrize(
+    ("declare", "text"),
+    [
+        (env.str, "${{Redis.REDIS_URL}}"),
+        (env.str, "$REDIS_URL"),
+        (env.list, "${HOSTS}"),
+        (env.url, "https://${HOST}/x"),
+        (env.db, "${{Postgres.DATABASE_URL}}"),
+        (env.int, "$PORT"),
+        (env.secret, "${{shared.SECRET_KEY}}"),
+    ],
+)
+def test_an_unresolved_reference_is_a_problem_for_the_doctor(declare, text):
+    os.environ[NAME] = text
+    with env.collecting():
+        value = declare(NAME)
+        at = here(line() - 1)
+    (declared,) = env.declared()
+    assert isinstance(declared.problem, BrokenSource)
+    assert (declared.problem.id, declared.problem.subject) == ("env.unresolved-reference", NAME)
+    assert declared.problem.location == at
+    assert text not in f"{declared.problem}"
+    if declare not in (env.int, env.list):
+        assert env.placeholder_in(value) == NAME
+
+
+@pytest.mark.parametrize("text", ["${{Redis.REDIS_URL}}", "$REDIS_URL"])
+def test_an_unresolved_reference__twin__elsewhere_it_is_literal(text):
+    os.environ[NAME] = text
+    assert env.str(NAME) == env.secret(NAME) == text
+    assert env.declared()[0].problem is None
+
+
+@pytest.mark.parametrize("text", ["$ecret-with-a-dollar", "$NAME", "${NAME}", "a ${b} c"])
+def test_an_unresolved_reference__twin__a_dollar_in_a_secret(text):
+    os.environ[NAME] = text
+    with env.collecting():
+        assert env.secret(NAME) == text
+    assert env.declared()[0].problem is None
 
 
 # ── the doctor ──────────────────────────────────────────────────────────────────────────────────
@@ -213,13 +250,28 @@ def test_a_doctor_hears_every_problem(tmp_path):
     assert CANARY not in repr(problems)
 
 
+@pytest.mark.parametrize("kind", KINDS[:2] + KINDS[-2:], ids=lambda kind: kind.name)
+def test_a_doctor_examines_nothing_with_the_default_of_a_broken_variable(kind):
+    """The app never uses that default: it does not start."""
+    os.environ |= {NAME: kind.text, f"{NAME}_FILE": "/dev/null"}
+    with env.collecting():
+        assert env.placeholder_in(kind.declare(NAME, default=kind.default)) == NAME
+
+
+@pytest.mark.parametrize("kind", KINDS[:2] + KINDS[-2:], ids=lambda kind: kind.name)
+def test_a_doctor_examines__twin__a_variable_that_is_merely_absent(kind):
+    with env.collecting():
+        assert env.placeholder_in(kind.declare(NAME, default=kind.default)) is None
+    assert env.declared()[0].problem is None
+
+
 def test_a_lenient_declaration_does_not_hide_that_a_strict_one_failed():
     with env.collecting():
         env.secret(NAME)
         first = line() - 1
         assert env.str(NAME, default="") == ""
     (declared,) = env.declared()
-    assert (declared.location, declared.required) == (here(first), True)
+    assert declared.location == here(first)
     assert isinstance(declared.problem, MissingVariable)
 
 

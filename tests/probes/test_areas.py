@@ -44,8 +44,18 @@ def test_some_areas_in_the_same_order(settings):
     assert list(dict.fromkeys(found)) == ["env", "redis"]
 
 
+def test_the_cache_brings_what_explains_it(settings):
+    settings.CACHES = REDIS
+    assert set(names(areas.probes_of(["cache"]))) == {"cache", "redis"}
+
+
+def test_the_cache_brings__twin__redis_brings_nothing(settings):
+    settings.CACHES = REDIS
+    assert set(names(areas.probes_of(["redis"]))) == {"redis"}
+
+
 def test_an_unknown_area_is_named_with_its_nearest():
-    with pytest.raises(UsageError, match=r"no area 'databse'.*Did you mean database\?"):
+    with pytest.raises(UsageError, match=r"no area 'databse'.*Did you mean 'database'\?$"):
         areas.probes_of(["env", "databse"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -161,6 +162,25 @@ def _open_files() -> Iterator[Path]:
             yield link.readlink()
         except OSError:  # the listing's own
             continue
+
+
+@pytest.mark.parametrize("name", [":memory:", "file:shared?mode=memory&cache=shared"])
+def test_sqlite__in_memory_is_closed_too(use, name):
+    use(file(name))
+    with database._own_connection("default", Deadline(5.0)) as connection:
+        connection.ensure_connection()
+        driver = connection.connection
+    with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
+        driver.execute("SELECT 1")
+
+
+def test_sqlite__in_memory__twin__django_leaves_it_open(use):
+    use(file(":memory:"))
+    connection = connections["default"].copy()
+    connection.ensure_connection()
+    connection.close()
+    assert connection.connection.execute("SELECT 1").fetchone() == (1,)
+    connection.connection.close()
 
 
 # ── what is not a database ──────────────────────────────────────────────────────────────────────

@@ -107,6 +107,42 @@ def test_our_own_checks_are_not_repeated(settings, hosted):
     assert not any(id.startswith("resilience.") or "cache" in id for id in ids())
 
 
+# ── a check that stops ──────────────────────────────────────────────────────────────────────────
+
+
+def test_urls_that_do_not_import_are_named_by_their_line(settings, tmp_path, monkeypatch):
+    (tmp_path / "shop_urls.py").write_text("urlpatterns = []\nimport no_such_module\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    settings.ROOT_URLCONF = "shop_urls"
+    [found] = run()
+    assert (found.id, found.level) == ("deploy.checks-failed", Level.ERROR)
+    assert found.location == "shop_urls.py:2"
+    assert "ModuleNotFoundError: No module named 'no_such_module'" in found.summary
+    assert "shop_urls.py:2 in <module>" in str(found.facts["traceback"])
+
+
+def test_urls_that_do_not_import__twin__they_do(settings, tmp_path, monkeypatch):
+    (tmp_path / "sound_urls.py").write_text("urlpatterns = []\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    settings.ROOT_URLCONF = "sound_urls"
+    assert "deploy.checks-failed" not in ids()
+
+
+def test_a_check_that_raises_is_named_and_quotes_no_secret(saying, monkeypatch):
+    def check(**_: Any) -> list[checks.CheckMessage]:
+        raise ValueError("bad 'hunter2hunter2'")
+
+    check.tags = ("test",)  # type: ignore[attr-defined]
+    saying()
+    assert ids() == ["deploy.ok"]
+    monkeypatch.setattr(registry, "registered_checks", [check])
+    [found] = run()
+    assert found.id == "deploy.checks-failed"
+    assert (found.location or "").startswith("tests/probes/test_deploy.py:")
+    assert "hunter2" not in repr(found)
+
+
 # ── what any check may say ──────────────────────────────────────────────────────────────────────
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -153,6 +154,39 @@ def test_the_password_in_options_counts_as_in_the_url(guarded, settings):
     assert {f.id for f in report.findings} == {"redis.ok", "cache.ok"}
 
 
+def test_trusting_anybody_is_a_warning_and_the_rest_is_still_examined(encrypted):
+    found = examined(encrypted.url("/0?ssl_cert_reqs=none&ssl_check_hostname=false"))
+    assert [(f.id, f.level) for f in found] == [
+        ("tls.insecure", Level.WARNING),
+        ("redis.ok", Level.OK),
+    ]
+    assert "ssl_ca_certs" in found[0].hint
+
+
+@pytest.mark.parametrize("value", [None, "none", ssl.CERT_NONE])
+def test_trusting_anybody_in_options_counts_as_in_the_url(encrypted, settings, value):
+    kwargs = {"ssl_cert_reqs": value, "ssl_check_hostname": False}
+    settings.CACHES = {
+        "default": {
+            "BACKEND": DJANGO_REDIS,
+            "LOCATION": encrypted.url(),
+            "OPTIONS": {"CONNECTION_POOL_KWARGS": kwargs},
+        }
+    }
+    report = examine(probes_of(["redis"]), Deadline(10))
+    assert [f.id for f in report.findings] == ["tls.insecure", "redis.ok"]
+
+
+@pytest.mark.parametrize("option", ["", "&ssl_cert_reqs=required"])
+def test_trusting_anybody__twin__trusting_one(encrypted, authority, tmp_path, option):
+    ca = authority.write_ca(tmp_path / "ca.pem")
+    assert only(encrypted.url(f"/0?ssl_ca_certs={ca}{option}")).id == "redis.ok"
+
+
+def test_trusting_anybody__twin__without_tls_there_is_nobody_to_trust(healthy):
+    assert only(healthy.url("/0")).id == "redis.ok"
+
+
 def test_a_needless_password_is_a_warning_and_the_rest_is_still_examined(healthy):
     found = examined(healthy.url(password=PASSWORD))
     assert [(f.id, f.level) for f in found] == [
@@ -175,7 +209,11 @@ def test_a_user_that_may_only_use_its_own_keys(tmp_path, settings):
         assert {f.id for f in report.findings} == {"redis.ok", "cache.ok"}
         settings.CACHES = {"default": cache | {"KEY_PREFIX": "other"}}
         report = examine(probes_of(["cache", "redis"]), Deadline(20))
-        assert [f.id for f in report.findings if f.is_root_cause] == ["redis.permission"]
+        [root] = [f for f in report.findings if f.is_root_cause]
+    assert root.id == "redis.permission"
+    assert root.summary.startswith("The user web may not use SET on the keys other:1:*")
+    assert "ACL SETUSER web +@read +@write" in root.hint
+    assert root.hint.endswith(" ~other:1:*")
 
 
 def test_the_scheme_must_fit_the_port(healthy, encrypted, authority, tmp_path):
@@ -193,9 +231,13 @@ def test_an_unknown_authority_is_named_and_never_worked_around(encrypted):
 
 
 def test_tls_failures_of_the_clients_own_files(encrypted, authority, tmp_path):
-    assert only(encrypted.url("/0?ssl_ca_certs=/nowhere/ca.pem")).id == "tls.bundle-missing"
+    missing = only(encrypted.url("/0?ssl_ca_certs=/nowhere/ca.pem"))
+    assert missing.id == "tls.bundle-missing"
+    assert missing.summary.endswith(" Named are: /nowhere/ca.pem.")
     (tmp_path / "ca.pem").write_text("no certificate")
-    assert only(encrypted.url(f"/0?ssl_ca_certs={tmp_path}/ca.pem")).id == "tls.bundle-broken"
+    broken = only(encrypted.url(f"/0?ssl_ca_certs={tmp_path}/ca.pem"))
+    assert broken.id == "tls.bundle-broken"
+    assert broken.summary.endswith(f" Named are: {tmp_path}/ca.pem.")
     context = authority.server_context("elsewhere.example")
     ca = authority.write_ca(tmp_path / "good.pem")
     with FakeRedis(tls=context) as fake:
@@ -287,6 +329,19 @@ def test_a_command_that_a_cache_does_not_need_may_be_forbidden(command):
         assert only(f"redis://127.0.0.1:{fake.port}").id == "redis.ok"
 
 
+@pytest.mark.parametrize("read", [b"another value", None])
+def test_a_key_that_reads_differently(read):
+    with FakeRedis(replies={"GET": read}) as fake:
+        finding = only(f"redis://127.0.0.1:{fake.port}")
+    assert (finding.id, finding.level) == ("redis.mismatch", Level.ERROR)
+    assert fake.commands[-1] == "DEL", "it is taken back all the same"
+
+
+def test_a_key_that_reads_differently__twin():
+    with FakeRedis() as fake:
+        assert only(f"redis://127.0.0.1:{fake.port}").id == "redis.ok"
+
+
 def test_a_cluster_node_refuses_database_1():
     with FakeRedis(errors={"SELECT": "ERR SELECT is not allowed in cluster mode"}) as fake:
         assert only(f"redis://127.0.0.1:{fake.port}/1").id == "redis.cluster-client"
@@ -331,6 +386,10 @@ def test_two_aliases_of_one_server_share_a_probe(healthy, settings):
         ("redis://localhost?socket_timeout=soon", "redis.url-invalid"),
         ("redis://localhost?family=0", "redis.family-option"),
         ("${{Redis.REDIS_URL}}", "redis.url-invalid"),
+        ("redis://localhost?foo=1", "redis.url-invalid"),
+        (" redis://localhost/0", "redis.url-invalid"),
+        ("redis://localhost/0\n", "redis.url-invalid"),
+        (["redis://localhost/0 "], "redis.url-invalid"),
     ],
 )
 def test_a_malformed_location_is_a_finding(location, identifier, settings):
@@ -338,6 +397,47 @@ def test_a_malformed_location_is_a_finding(location, identifier, settings):
     report = examine(probes_of(["redis"]), Deadline(5))
     assert [f.id for f in report.findings] == [identifier]
     assert "pa/ss" not in repr(report)
+
+
+def test_what_is_wrong_with_a_location_is_said(settings):
+    def said(location: str) -> str:
+        settings.CACHES = {"default": {"BACKEND": DJANGO, "LOCATION": location}}
+        [finding] = examine(probes_of(["redis"]), Deadline(5)).findings
+        assert finding.facts["setting"] == "CACHES['default']['LOCATION']"
+        return finding.summary
+
+    assert said("redis://h?foo=1") == "redis-py refuses the Redis URL's option 'foo'."
+    assert said("redis://h?socket_timeout=x") == (
+        "redis-py refuses the Redis URL's option 'socket_timeout'."
+    )
+    for spaced in (" redis://h/0", "redis://h/0 ", "redis://h\n"):
+        assert "white space" in said(spaced)
+
+
+def test_what_is_wrong_with_a_location__twin__options_that_redis_py_takes(healthy):
+    query = "socket_timeout=1&retry_on_timeout=true&health_check_interval=30&client_name=web"
+    assert only(healthy.url(f"/0?{query}")).id == "redis.ok"
+
+
+def test_an_option_of_the_pool_is_no_mistake(healthy, settings):
+    """``timeout`` is BlockingConnectionPool's own, and never reaches a connection."""
+    settings.CACHES = {
+        "default": {
+            "BACKEND": DJANGO,
+            "LOCATION": healthy.url(),
+            "OPTIONS": {"pool_class": "redis.BlockingConnectionPool", "timeout": 5},
+        },
+    }
+    report = examine(probes_of(["cache", "redis"]), Deadline(20))
+    assert {f.id for f in report.findings} == {"redis.ok", "cache.ok"}
+
+
+def test_what_settings_silence_is_left_out(settings):
+    settings.CACHES = {"default": {"BACKEND": DJANGO, "LOCATION": "redis://h?foo=1"}}
+    for silenced, left in (([], 1), (["resilience.redis.url-invalid"], 0), (["redis.ok"], 1)):
+        settings.SILENCED_SYSTEM_CHECKS = silenced
+        report = examine(probes_of(["redis"]), Deadline(5))
+        assert (len(report.findings), report.exit_code) == (left, left)
 
 
 def test_sentinel_is_said_to_be_not_examined(settings):

@@ -73,19 +73,21 @@ class Clock:
 def test_deadline__counts_down_and_never_below_zero():
     clock = Clock()
     deadline = Deadline(10.0, clock)
-    assert (deadline.seconds, deadline.left()) == (10.0, 10.0)
+    assert deadline.left() == 10.0
     clock.now += 4.0
     assert deadline.left() == 6.0
     clock.now += 60.0
     assert deadline.left() == 0.0
 
 
-def test_deadline__a_stage_has_two_seconds_or_what_is_left():
+def test_deadline__a_stage_has_two_seconds_or_most_of_what_is_left():
+    """Not all of it: a stage that waited for nothing must still be able to say so."""
     clock = Clock()
     deadline = Deadline(3.0, clock)
     assert deadline.stage() == STAGE_SECONDS == 2.0
     clock.now += 1.5
-    assert deadline.stage() == 1.5
+    assert deadline.stage() == pytest.approx(1.35)
+    assert deadline.stage() < deadline.left()
     clock.now += 60.0
     assert 0 < deadline.stage() < 0.01  # 0 would mean "do not block" to a socket
 
@@ -136,7 +138,7 @@ def test_a_hanging_probe_is_left_behind_with_what_it_found(hang):
         (name, "probe.timeout"),
         ("other", "test.ok"),
     ]
-    assert SHORT * 1000 <= int(found[1].facts["waited_ms"]) <= took * 1000 + 1
+    assert SHORT * 800 <= int(found[1].facts["waited_ms"]) <= took * 1000 + 1
     [left] = [one for one in threading.enumerate() if one.name == f"resilience-probe-{name}"]
     assert left.daemon
 

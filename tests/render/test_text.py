@@ -102,7 +102,7 @@ def test_an_error_that_follows_from_a_warning_stands_among_the_errors():
 
 
 def test_nothing_at_all():
-    assert lines() == ["PASS: 0 errors, 0 warnings, 0 ok in 1.2 s (exit 0)"]
+    assert lines() == ["PASS: there was nothing to examine in 1.2 s (exit 0)"]
 
 
 def test_skipped_findings_say_so():

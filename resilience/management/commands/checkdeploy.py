@@ -9,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from resilience import catalogue
 from resilience.errors import UsageError
-from resilience.management.command import USAGE, ReportCommand, argument
+from resilience.management.command import USAGE, ReportCommand, argument, write
 from resilience.probes.areas import AREAS, STAGES, named, probes_of
 from resilience.probes.base import Probe
 
@@ -40,7 +40,9 @@ class Command(ReportCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["explain"]:
-            self.stdout.write(_explain(options["explain"]))
+            code = write(_explain(options["explain"]), self.stdout, 0)
+            if code:
+                raise SystemExit(code)
             return
         super().handle(*args, **options)
 

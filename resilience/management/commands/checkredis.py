@@ -29,13 +29,17 @@ class Command(ReportCommand):
         )
 
     def probes(self, options: dict[str, Any]) -> Sequence[Probe]:
-        if not options["targets"]:
-            return redis.probes()
-        return [
-            redis.probe_of(place)
-            for word in options["targets"]
-            for place in ([word] if isinstance(word, targets.Target) else targets.of_alias(word))
-        ]
+        words = options["targets"]
+        if not words:
+            return [redis.probe_of(location) for location in targets.configured()]
+        self.app = not all(isinstance(word, targets.Target) for word in words)
+        places: list[targets.Target | targets.Location] = []
+        for word in words:
+            if isinstance(word, targets.Target):
+                places.append(targets.spelled_as_configured(word))
+            else:
+                places += targets.of_alias(word)
+        return [redis.probe_of(place) for place in places]
 
 
 def _url_or_alias(word: str) -> targets.Target | str:
