@@ -4,8 +4,8 @@
 
 A view with ten cache reads under gunicorn, 2 workers of 4 threads, and 8 clients that ask as fast
 as they are answered. django-redis has IGNORE_EXCEPTIONS and timeouts of 2 s. SECONDS is the length
-of a phase. Requests per second count what ended in a phase, latencies what began in it. "back" is
-how long after Redis's return the last worker read a new value from it.
+of a phase; a request belongs to the phase that its middle lies in. "log" are the most log lines of
+one process, "back" is how long after Redis's return the last worker read a new value from it.
 
     clients ── http ──► gunicorn ── redis ──────────────────► redis-server (stopped, killed, …)
     2 processes         2 workers └─ in the second part by ──► Proxy (black hole)
@@ -42,6 +42,7 @@ BACK, BACK_FROM_BLACK_HOLE = 1.0, 3.5  # seconds, goals
 LOG_LINES = 2  # per process and change of state, goal
 WARM_UP = 2.0  # seconds of load that are not counted
 START_WITHIN = 20.0  # seconds
+OK, SERVER_ERROR = 200, 500
 HEALTHY = "healthy"  # the first phase of a part, which the others are compared with
 
 BACKENDS: Mapping[str, Mapping[str, Any]] = {
@@ -224,7 +225,7 @@ def _site(home: Path, cache: Mapping[str, Any]) -> Iterator[int]:
         )
         try:
             port = door.getsockname()[1]
-            assert _get(http.client.HTTPConnection("127.0.0.1", port, START_WITHIN)).status == 200  # noqa: PLR2004
+            assert _get(http.client.HTTPConnection("127.0.0.1", port, START_WITHIN)).status == OK
             yield port
         finally:
             process.terminate()
@@ -281,7 +282,7 @@ def _get(connection: http.client.HTTPConnection) -> Sample:
         connection.request("GET", "/")
         response = connection.getresponse()
         words = [*response.read().decode(errors="replace").split(), "", ""]
-        ours = response.status == 200  # noqa: PLR2004 - else it is a page about an error
+        ours = response.status == OK  # else it is a page about an error
         return Sample(0, 0, response.status, int(words[0]) if ours else 0, words[1] if ours else "")
     except (OSError, http.client.HTTPException):
         connection.close()
@@ -295,18 +296,20 @@ def _report(phases: list[Phase], samples: list[Sample], lines: list[tuple[int, f
     healthy = 0.0
     pids = {sample.pid for sample in samples if sample.pid}
     for phase in phases:
-        ended = [each for each in samples if phase.began <= each.ended < phase.ended]
-        began = [each for each in samples if phase.began <= each.began < phase.ended]
-        taken = sorted((each.ended - each.began) * 1000 for each in began) or [0.0]
-        rate = sum(each.status == 200 for each in ended) / (phase.ended - phase.began)  # noqa: PLR2004
+        during = [
+            each for each in samples if phase.began <= (each.began + each.ended) / 2 < phase.ended
+        ]
+        taken = sorted((each.ended - each.began) * 1000 for each in during) or [0.0]
+        rate = sum(each.status == OK for each in during) / (phase.ended - phase.began)
         healthy = rate if phase.name.startswith(HEALTHY) else healthy
         said = [pid for pid, at in lines if phase.began <= at < phase.ended]
         most = max((said.count(pid) for pid in said), default=0)
-        broken = sum(each.status >= 500 for each in ended)  # noqa: PLR2004
-        lost = sum(each.status == 0 for each in ended)
+        broken = sum(each.status >= SERVER_ERROR for each in during)
+        lost = sum(each.status == 0 for each in during)
         print(
             f"{phase.name:<14}{rate:>8.0f}{rate / healthy:>11.2f}"
-            f"{statistics.median(taken):>9.1f}{taken[int(len(taken) * 0.99)]:>9.1f}{taken[-1]:>9.1f}"
+            f"{statistics.median(taken):>9.1f}{taken[len(taken) * 99 // 100]:>9.1f}"
+            f"{taken[-1]:>9.1f}"
             f"{broken:>5}{lost:>6}{most:>5}{_back(phase, samples, pids):>9}",
             "  MISSED" if _misses(phase, samples, pids, rate / healthy, broken, most) else "",
         )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +81,22 @@ def run(
     return Ended(done.returncode, done.stdout.decode(), done.stderr.decode(), seconds)
 
 
+@cache
+def example_project() -> Path:
+    """The example project where no developer's ``.env`` or database lies beside it."""
+    folder = Path(tempfile.mkdtemp(prefix="opsproject-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    shutil.copy(ROOT / "manage.py", folder)  # Python would follow a link to the real folder
+    for package in ("opsproject", "resilience"):
+        (folder / package).symlink_to(ROOT / package)
+    return folder
+
+
 def manage(*arguments: str, **variables: str | None) -> Ended:
     """``manage.py`` of the example project, with a SECRET_KEY unless the test has its own."""
     variables.setdefault("SECRET_KEY", SECRET_KEY)
-    return run(sys.executable, "manage.py", *arguments, variables=variables)
+    command = (sys.executable, "manage.py", *arguments)
+    return run(*command, cwd=example_project(), variables=variables)
 
 
 def write_project(folder: Path, settings: str, **files: str) -> Path:

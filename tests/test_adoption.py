@@ -11,6 +11,7 @@ import django
 import pytest
 
 from tests.processes import ROOT, Ended, run
+from tests.servers import redis_with_password
 
 # Django's own check of the console mailer that its own startproject sets up.
 ROOTS = [("mail.E001", "deploy")] if django.VERSION >= (6, 1) else []
@@ -113,3 +114,71 @@ def test_startup_costs_next_to_nothing(python, shop):
         "    ('redis', 'django_redis', 'environ', 'dotenv', 'langsmith', 'requests'))))\n"
     )
     assert run(python, "-c", code, cwd=shop, variables={}).out.strip() == "[]"
+
+
+# ── step 2: CACHES, change BACKEND and nothing else ─────────────────────────────────────────────
+
+DJANGO_REDIS = "django_redis.cache.RedisCache"
+OURS = "resilience.cache.ResilientCache"
+SHELL = (
+    "import os\n"
+    "os.environ['DJANGO_SETTINGS_MODULE'] = 'shop.settings'\n"
+    "import django; django.setup()\n"
+)
+CACHES = """
+CACHES = {{"default": {{
+    "BACKEND": {backend!r},
+    "LOCATION": {location!r},
+    "KEY_PREFIX": "shop",
+    "TIMEOUT": 600,
+    "OPTIONS": {{
+        "CLIENT_CLASS": "django_redis.client.DefaultClient",
+        "PASSWORD": "sesame-and-more",
+        "SOCKET_TIMEOUT": 5,
+        "SOCKET_CONNECT_TIMEOUT": 5,
+        "IGNORE_EXCEPTIONS": True,
+        "COMPRESSOR": "django_redis.compressors.zlib.ZlibCompressor",
+        "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
+        "CONNECTION_POOL_KWARGS": {{"max_connections": 20, "retry_on_timeout": True}},
+    }},
+}}}}
+"""
+WRITE = (
+    "from django.core.cache import cache\n"
+    "cache.set('basket', {'items': ['pen'] * 50, 'sum': 7}); cache.set('visits', 41)\n"
+    "cache.set('old', 1, version=2)\n"
+)
+READ = (
+    "from django.core.cache import cache\n"
+    "print(cache.get('basket')['sum'], cache.incr('visits'), cache.get('old', version=2),\n"
+    "      cache.get_many(['visits', 'basket'])['visits'])\n"
+)
+
+
+@pytest.mark.parametrize(("before", "after"), [(DJANGO_REDIS, OURS), (OURS, DJANGO_REDIS)])
+def test_existing_options_and_data_stay_valid_both_ways(before, after, python, shop, tmp_path):
+    adopt(shop)
+    settings = shop / "shop" / "settings.py"
+    stock = settings.read_text()
+    with redis_with_password(tmp_path, "sesame-and-more") as server:
+        for backend, code, said in ((before, WRITE, ""), (after, READ, "7 42 1 42")):
+            settings.write_text(stock + CACHES.format(backend=backend, location=server.url("/2")))
+            ended = run(python, "-c", SHELL + code, cwd=shop, variables={})
+            assert (ended.code, ended.out.strip()) == (0, said), ended.err
+        checked = manage(python, shop, "checkdeploy", "cache", "--format", "json")
+    found = {finding["id"] for finding in checked.report["findings"]}
+    assert {"redis.ok", "cache.ok"} <= found
+    assert ("cache.options-superseded" in found) is (after == OURS)
+
+
+def test_without_a_change_of_backend_nothing_of_ours_is_in_the_way(python, shop, tmp_path):
+    """The twin: bad options fail at start with ours, and only with ours."""
+    adopt(shop)
+    settings = shop / "shop" / "settings.py"
+    stock = settings.read_text()
+    bad = CACHES.replace('"SOCKET_TIMEOUT": 5,', '"RESILIENCE": {{"OPERATION_TIMOUT": 1}},')
+    for backend, code in ((DJANGO_REDIS, 0), (OURS, 1)):
+        settings.write_text(stock + bad.format(backend=backend, location="redis://localhost"))
+        ended = manage(python, shop, "check")
+        assert ended.code == code
+        assert ("OPERATION_TIMEOUT" in ended.err) is (backend == OURS)

@@ -318,6 +318,9 @@ class Lending:
             self._fail(self._late(), now)
         elif not self._dials and now - self._failed_at > FORGET_AFTER:
             self._cause, self._down_since = None, None
+        elif self._cause is None and self._dials and all(map(self._is_slow, self._dials)):
+            # Somebody has waited a whole operation's time for it; nobody else need.
+            return self._down(self._late())
         return None if self._cause is None else self._down(self._cause)
 
     def _down(self, cause: Exception) -> LinkDown:
@@ -335,6 +338,9 @@ class Lending:
 
     def _is_late(self, dial: _Dial, now: float) -> bool:
         return now - dial.asked > self.server.connect_timeout + GRACE
+
+    def _is_slow(self, dial: _Dial) -> bool:
+        return self._clock() - dial.asked > self.server.operation_timeout
 
     def _may_succeed(self, dial: _Dial, now: float) -> bool:
         return dial.generation == self._generation and not self._is_late(dial, now)

@@ -159,6 +159,23 @@ class LocalStore:
             confirmed, era = (-inf, self._era) if outage else (now, None)
             return self._put(key, _Entry(value, _expiry(now, ttl), confirmed, era, size), now)
 
+    def add(self, key: str, value: bytes, ttl: float | None, max_stale: float | None) -> bool:
+        """Write in an outage if ``read()`` has no answer, in one step; was there none?"""
+        with self._lock:
+            if self.read(key, max_stale) is not None:
+                return False
+            self.write(key, value, ttl, outage=True)
+            return True
+
+    def replace(self, key: str, old: bytes, new: bytes) -> bool:
+        """Write in an outage, for the time that is left, if it still is the old value; is it?"""
+        with self._lock:
+            entry = self._live(key)
+            if entry is None or entry.value != old:
+                return False
+            ttl = None if entry.expires == inf else entry.expires - self._clock()
+            return self.write(key, new, ttl, outage=True)
+
     def drop(self, key: str) -> bool:
         """Delete; was it there?"""
         with self._lock:

@@ -22,14 +22,15 @@ from typing import Any
 
 from redis import exceptions
 
+from resilience.cache.connection import TimedOut
 from resilience.cache.faults import Kind, classify
-from resilience.cache.local import MISSING
 from resilience.cache.state import AliasState
 from resilience.errors import CacheUnavailable
 
 CHUNK_KEYS = 500
 CHUNK_BYTES = 1_000_000
 SCAN_COUNT = 500
+WHOLE = 0.5  # of OPERATION_TIMEOUT; a round trip that had less and ended does not count
 _GONE = -2  # PTTL's word for no such key
 SESSION_PREFIX = "django.contrib.sessions."  # a miss is always better than an old answer
 
@@ -123,10 +124,7 @@ class Answers:
                 if reply is not None:
                     local.write(name, value, ttl, outage=False, token=token)
                 return reply is not None
-        if local.read(name, self._max_stale) is not None:
-            return False
-        local.write(name, value, ttl, outage=True)
-        return True
+        return local.add(name, value, ttl, self._max_stale)
 
     def delete(self, name: str, key: Any, ends: float) -> bool:
         local = self._local
@@ -178,7 +176,10 @@ class Answers:
             except exceptions.ResponseError as error:
                 if "not an integer" not in str(error):
                     raise
-                return self._incr_encoded(name, key, delta, ends)
+                try:
+                    return self._incr_encoded(name, key, delta, ends)
+                except _Unanswered:
+                    self._refuse_strict(key)
             else:
                 local.drop(name)  # the next read learns value and TTL together
                 if reply is None:
@@ -191,18 +192,25 @@ class Answers:
         value, ttl = self._write((("GET", name), ("PTTL", name)), ends)
         if value is None:
             raise _no_such_key(name)
-        result = self._decode(value) + delta
+        result = self._number(name, value) + delta
         self.set(name, key, self._encode(result), _seconds(ttl), ends)
         return result  # type: ignore[no-any-return]
 
     def _incr_locally(self, name: str, key: Any, delta: int) -> int:
-        value = self.recall(name, key)
-        ttl = self._local.ttl(name)
-        if value is None or ttl is MISSING:
-            raise _no_such_key(name)
-        result = self._decode(value) + delta
-        self._local.write(name, self._encode(result), ttl, outage=True)
-        return result  # type: ignore[no-any-return]
+        while True:
+            value = self.recall(name, key)
+            if value is None:
+                raise _no_such_key(name)
+            result = self._number(name, value) + delta
+            if self._local.replace(name, value, self._encode(result)):
+                return result  # type: ignore[no-any-return]
+
+    def _number(self, name: str, value: bytes) -> Any:
+        """What does not decode is a miss, here too."""
+        try:
+            return self._decode(value)
+        except Exception:  # noqa: BLE001 - another serializer's bytes, or broken ones
+            raise _no_such_key(name) from None
 
     # ── many keys ───────────────────────────────────────────────────────────────────────────────
 
@@ -386,7 +394,10 @@ class Answers:
         self._state.note(kind, error)
         if kind is Kind.READONLY:
             link.drop()  # the name may lead to the new primary by now
-        breaker.record_failure(kind, self._clock() - began)
+        seconds = self._clock() - began
+        if isinstance(error, TimedOut) and seconds < WHOLE * self._timeout:
+            return  # it had only what others had left of the time, and says nothing about Redis
+        breaker.record_failure(kind, seconds)
 
     def guard(self, breaker: Any, link: Any, what: str, call: Callable[[], Any]) -> Any:
         """What a client of redis-py on the link's pool got. Raises CacheUnavailable, or a bug's."""

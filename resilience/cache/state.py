@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from django.core.cache import caches
 from django.dispatch import Signal
 
 from resilience import redact
@@ -177,13 +178,10 @@ def status(alias: str = "default") -> dict[str, Any]:
 
     ``state`` of the read role (``closed`` ``open`` ``half-open`` ``memory``), ``since_seconds``,
     ``read``, ``write``, ``journal``, ``l1``, ``links``, ``last_error``, ``fallbacks``. Raises
-    KeyError for an alias that this process has not used, or that is none of ours.
+    InvalidCacheBackendError for an alias that is not in ``CACHES``, TypeError for one of another
+    backend.
     """
-    with _lock:
-        for (name, _), found in reversed(_states.items()):
-            if name == alias:
-                return found.snapshot()
-    raise KeyError(alias)
+    return _of(alias).snapshot()
 
 
 def force(
@@ -193,17 +191,21 @@ def force(
 ) -> None:
     """Hold a role of an alias (None: both) open or closed in this process; None releases it.
 
-    Raises KeyError as :func:`status`.
+    Raises as :func:`status`.
     """
-    with _lock:
-        found = [each for (name, _), each in _states.items() if name == alias]
-    if not found:
-        raise KeyError(alias)
-    for each in found:
-        for breaker in (each.read, each.write) if role is None else (getattr(each, role),):
-            breaker.force(state)
-        if state is None:
-            each.prober.start()
+    found = _of(alias)
+    for breaker in (found.read, found.write) if role is None else (getattr(found, role),):
+        breaker.force(state)
+    if state is None:
+        found.prober.start()
+
+
+def _of(alias: str) -> AliasState:
+    backend = caches[alias]
+    found = getattr(backend, "_state", None)
+    if not isinstance(found, AliasState):
+        raise TypeError(f"CACHES[{alias!r}] is no resilience.cache.ResilientCache")
+    return found
 
 
 def reset() -> None:

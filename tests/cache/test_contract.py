@@ -105,7 +105,7 @@ CASES = [
     case("incr_version", lambda k: (k("number"),), 2, lambda k: (k("number"), None)),
     case("incr_version", lambda k: (k("absent"),), ValueError),
     case("decr_version", lambda k: (k("number"),), 0, lambda k: (k("number"), None)),
-    case("clear", lambda k: (), True, lambda k: (k("text"), None)),
+    case("clear", lambda _: (), True, lambda k: (k("text"), None)),
 ]
 METHODS = list(dict.fromkeys(each.method for each in CASES))
 MODES = ("sync", "async")
@@ -137,7 +137,9 @@ def key_of(mode: str, number: int) -> Callable[[str], str]:
     return lambda name: f"{mode}-{number}-{name}"
 
 
-def differences(cache: Any, method: str, *, seconds: float, known: Any = None) -> list[str]:
+def differences(
+    cache: Any, method: str, *, seconds: float, in_outage: bool = False, known: Any = None
+) -> list[str]:
     """What a cache does not do as the table says, in words; [] is the contract."""
     chosen = [(mode, number, each) for mode in MODES for number, each in enumerate(CASES)]
     chosen = [each for each in chosen if each[2].method == method]
@@ -149,6 +151,7 @@ def differences(cache: Any, method: str, *, seconds: float, known: Any = None) -
     else:
         known(beforehand)
     found: list[str] = []
+    later: list[tuple[Case, Callable[[str], str], str]] = []
     for mode, number, each in chosen:
         key = key_of(mode, number)
         answer, took = ask(cache, mode, method, each.arguments(key))
@@ -160,14 +163,32 @@ def differences(cache: Any, method: str, *, seconds: float, known: Any = None) -
             found.append(f"{said}, not {expected!r}")
         if took > seconds:
             found.append(f"{said}, not within {seconds} s")
-        if each.then is not None:
-            name, value = each.then(key)
-            after = cache.get(name)
-            if after != value:
-                found.append(f"{said}, and then get({name!r}) -> {after!r}, not {value!r}")
-        if method == "clear":  # the next case's keys are gone, too
+        if each.then is not None and method == "clear":  # the other case's keys are gone, too
+            found += _after(cache, each, key, said)
             cache.set_many(beforehand)
+        elif each.then is not None:
+            later.append((each, key, said))
+    if in_outage:
+        state.force("default", "open")  # so that get() need not wait for the fault again
+    for each, key, said in later:
+        found += _after(cache, each, key, said)
     return found
+
+
+def _after(cache: Any, asked: Case, key: Callable[[str], str], said: str) -> list[str]:
+    assert asked.then is not None
+    name, value = asked.then(key)
+    found = cache.get(name)
+    return [] if found == value else [f"{said}, and then get({name!r}) -> {found!r}, not {value!r}"]
+
+
+def holds(attempt: Callable[[], list[str]]) -> None:
+    """No differences; what was only late may have been the machine's, and has two more attempts."""
+    for _ in range(3):
+        found = attempt()
+        if not found or not all("not within" in each for each in found):
+            break
+    assert found == []
 
 
 def hold_closed(cache: Any) -> None:
@@ -223,7 +244,6 @@ FROM_THE_START: dict[str, Callable[[], Any]] = {
     "reset": network.Reset,
     "garbage": network.Garbage,
     "garbage-first": lambda: network.Garbage(greet=True),
-    "slow": lambda: FakeRedis(delay=1.0),
     **{
         name: (lambda text=text: FakeRedis(errors={"*": text}))  # type: ignore[misc]
         for name, text in ERRORS.items()
@@ -234,17 +254,22 @@ FROM_THE_START: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("fault", FROM_THE_START)
 def test_out_of_reach_from_the_start(fault, method):
-    with FROM_THE_START[fault]() as server:
+    def attempt() -> list[str]:
+        state.reset()
         with alias(url_of(server), OPERATION_TIMEOUT=SHORT, CONNECT_TIMEOUT=0.2) as cache:
             hold_closed(cache)
-            assert differences(cache, method, seconds=SHORT + MARGIN) == []
+            return differences(cache, method, seconds=SHORT + MARGIN, in_outage=True)
+
+    with FROM_THE_START[fault]() as server:
+        holds(attempt)
 
 
 def test_twin__a_longer_timeout_is_noticed():
     with network.Silence() as server:
         with alias(url_of(server), OPERATION_TIMEOUT=0.5) as cache:
             hold_closed(cache)
-            assert "not within" in " ".join(differences(cache, "delete", seconds=SHORT + MARGIN))
+            found = differences(cache, "delete", seconds=SHORT + MARGIN, in_outage=True)
+    assert "not within" in " ".join(found)
 
 
 # ── faults that come over a real Redis that this process has used ───────────────────────────────
@@ -280,13 +305,17 @@ def confirmed(cache: Any, known: dict[str, Any]) -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("fault", ON_THE_WAY)
 def test_out_of_reach_from_now_on(fresh, fault, method):
-    with behind_proxy(fresh) as (cache, proxy):
+    def attempt() -> list[str]:
+        state.reset()
+        with behind_proxy(fresh) as (cache, proxy):
 
-        def known(entries: dict[str, Any]) -> None:
-            confirmed(cache, entries)
-            proxy.fault = ON_THE_WAY[fault]
+            def known(entries: dict[str, Any]) -> None:
+                confirmed(cache, entries)
+                proxy.fault = ON_THE_WAY[fault]
 
-        assert differences(cache, method, seconds=SHORT + MARGIN, known=known) == []
+            return differences(cache, method, seconds=SHORT + MARGIN, in_outage=True, known=known)
+
+    holds(attempt)
 
 
 @pytest.mark.parametrize("fault", ON_THE_WAY)

@@ -628,8 +628,12 @@ def test_the_whole_process_dials_four_at_once(names, server):
             ask(link, ("PING",), seconds=SHORT)
     assert CONNECTOR.snapshot() == {"running": DIALS, "queued": 2, "limit": DIALS}
     assert sum(each.name.startswith("resilience-connect-") for each in threading.enumerate()) == 4
+    for link in links[:2]:
+        with on_time(), pytest.raises(LinkDown):  # a dial this slow keeps nobody waiting twice
+            ask(link, ("PING",), seconds=SHORT)
     names.released.set()
     for link in links:
+        link.dial()
         assert ask(link, ("PING",)) == [b"PONG"]
 
 
