@@ -113,10 +113,24 @@ class ResilientCache(Extras, BaseCache):
     def _get(self, key: Any, default: Any, version: int | None, ends: float) -> Any:
         return self._decode(self._answers.get(self._name(key, version), key, ends), default)
 
-    def set(  # type: ignore[override] # as django-redis
-        self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
+    def set(  # type: ignore[override] # noqa: PLR0913 - as django-redis
+        self,
+        key: Any,
+        value: Any,
+        timeout: Any = DEFAULT_TIMEOUT,
+        version: int | None = None,
+        *,
+        nx: bool = False,
+        xx: bool = False,
     ) -> bool:
-        self._set(key, value, timeout, version, self._answers.ends())
+        """``nx`` sets only a key that is not there, ``xx`` only one that is, as django-redis."""
+        ends = self._answers.ends()
+        if nx:
+            return not xx and self._add(key, value, timeout, version, ends)
+        if xx:
+            encoded, name = self._encode(value), self._name(key, version)
+            return self._answers.replace(name, key, encoded, self._ttl(timeout), ends)
+        self._set(key, value, timeout, version, ends)
         return True
 
     def _set(self, key: Any, value: Any, timeout: Any, version: int | None, ends: float) -> None:
@@ -169,13 +183,14 @@ class ResilientCache(Extras, BaseCache):
         return self._get(key, value, version, ends)  # another's, if that was faster
 
     def incr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:
-        """Django's, in one time for all round trips."""
+        """One time for all round trips. The key keeps its time to live, as with django-redis."""
         version = self.version if version is None else version
         ends = self._answers.ends()
         value = self._get(key, _MISSING, version, ends)
         if value is _MISSING:
             raise ValueError(f"Key {key!r} not found")
-        self._set(key, value, DEFAULT_TIMEOUT, version + delta, ends)
+        left = self._answers.remaining(self._name(key, version), self.default_timeout)
+        self._set(key, value, left, version + delta, ends)
         self._answers.delete(self._name(key, version), key, ends)
         return version + delta
 

@@ -24,6 +24,7 @@ from redis import exceptions
 
 from resilience.cache.connection import TimedOut
 from resilience.cache.faults import Kind, classify
+from resilience.cache.local import Missing
 from resilience.cache.state import AliasState
 from resilience.errors import CacheUnavailable
 
@@ -125,6 +126,29 @@ class Answers:
                     local.write(name, value, ttl, outage=False, token=token)
                 return reply is not None
         return local.add(name, value, ttl, self._max_stale)
+
+    def replace(self, name: str, key: Any, value: bytes, ttl: float | None, ends: float) -> bool:
+        """Set a key only if it is there (SET XX); was it?"""
+        if ttl is not None and ttl <= 0:
+            return self.delete(name, key, ends)
+        local = self._local
+        if not self._memory:
+            token = local.bump(name)
+            try:
+                (reply,) = self._write(((*_set(name, value, ttl), "XX"),), ends)
+            except _Unanswered:
+                self._refuse_strict(key)
+            else:
+                if reply is not None:
+                    local.write(name, value, ttl, outage=False, token=token)
+                return reply is not None
+        there = self.recall(name, key) is not None
+        return there and local.write(name, value, ttl, outage=True)
+
+    def remaining(self, name: str, otherwise: float | None) -> float | None:
+        """Seconds that a key which was just read has left; ``otherwise`` if nobody kept them."""
+        ttl = self._local.ttl(name)
+        return otherwise if isinstance(ttl, Missing) else ttl
 
     def delete(self, name: str, key: Any, ends: float) -> bool:
         local = self._local

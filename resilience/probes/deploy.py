@@ -78,7 +78,7 @@ def _finding(message: checks.CheckMessage, subject: str, on_platform: bool) -> F
     if not ID.fullmatch(identifier):  # Django lets an app's check have any id, or none
         identifier, text = "deploy.unnamed", f"{message.id}: {text}" if message.id else text
     hint = redact.foreign(str(message.hint or _REFERENCE))
-    return Finding(identifier, level, _subject(message.obj, subject), text, hint)
+    return Finding(identifier, level, redact.foreign(_subject(message.obj, subject)), text, hint)
 
 
 def _subject(obj: object, otherwise: str) -> str:
