@@ -12,6 +12,7 @@ import pickle
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
 
@@ -41,7 +42,7 @@ _executor: ThreadPoolExecutor | None = None
 class ResilientCache(Extras, BaseCache):
     """A cache on Redis that answers within its timeout whatever Redis does.
 
-    See ``docs/explanation/outage.md`` for what it answers meanwhile. ``OPTIONS`` are
+    See ``docs/reference/cache.md`` for what it answers meanwhile. ``OPTIONS`` are
     django-redis's, and ``RESILIENCE`` in them. Raises InvalidCacheBackendError for options that
     cannot work.
     """
@@ -227,7 +228,7 @@ class ResilientCache(Extras, BaseCache):
 
     def clear(self) -> bool:  # type: ignore[override] # as django-redis
         """Every key of this alias, of every version; never FLUSHDB, which takes others' too."""
-        pattern = self._options.clear_pattern or f"{_literal(self.key_prefix)}:*"
+        pattern = self._options.clear_pattern or f"{_literal(str(self.key_prefix))}:*"
         self._answers.delete_pattern(pattern, self._bulk_ends())
         return True
 
@@ -329,7 +330,9 @@ async def _in_thread(call: Callable[..., T], *args: Any) -> T:
     Cancelling leaves the call to end by itself, within its timeout.
     """
     loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_threads(), partial(call, *args))
+    # With the caller's context: a KEY_FUNCTION may read its tenant from there.
+    run = partial(copy_context().run, call, *args)
+    return await loop.run_in_executor(_threads(), run)
 
 
 def _threads() -> ThreadPoolExecutor:

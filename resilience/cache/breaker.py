@@ -50,7 +50,7 @@ class Breaker:
         self._forget()
 
     def record_success(self, seconds: float) -> None:
-        """Count a call that succeeded in time; a slower one is a failure, OUTAGE."""
+        """Count a call that succeeded, which it only can within its time."""
         self.latest = seconds
         if self._row:
             with self._lock:

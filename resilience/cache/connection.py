@@ -52,7 +52,12 @@ class LinkSaturated(exceptions.MaxConnectionsError):
 
 
 class TimedOut(exceptions.TimeoutError):
-    """The time was over in the middle; ``sent`` says whether the commands may have been done."""
+    """The time was over in the middle; ``sent`` says whether the commands may have been done.
+
+    ``since`` is when the caller got the connection, if it had to wait for one.
+    """
+
+    since = 0.0
 
     def __init__(self, message: str, *, sent: bool) -> None:
         super().__init__(message)
@@ -105,13 +110,14 @@ class Parser(_HiredisParser):
 class Bound(AbstractConnection):
     """What the three kinds of connections have in common.
 
-    ``generation``, ``idle_since`` are the pool's. ``expected`` counts the replies still to come: a
-    connection that is closed while one is missing is reset instead, because the kernel would go on
-    to deliver a command that nobody waits for any more.
+    ``generation``, ``idle_since``, ``waited_for`` are the pool's. ``expected`` counts the replies
+    still to come: a connection that is closed while one is missing is reset instead, because the
+    kernel would go on to deliver a command that nobody waits for any more.
     """
 
     generation = 0
     idle_since = 0.0
+    waited_for = 0.0  # when the last caller who had to wait got it
     expected = 0
     _sock: Any
     _adopted: socket.socket | None = None

@@ -196,6 +196,7 @@ class Lending:
             raise LinkSaturated(f"no connection to Redis at {self.server.where} became free")
         if waiter.connection is None:
             raise waiter.down or LinkSaturated("nobody answered")
+        waiter.connection.waited_for = self._clock()
         return waiter.connection
 
     def _leave(self, waiter: _Waiter) -> bool:

@@ -21,7 +21,7 @@ from typing import Any
 from hiredis import pack_command
 from redis import exceptions
 
-from resilience.cache.connection import Bound
+from resilience.cache.connection import Bound, TimedOut
 from resilience.cache.connector import CONNECTOR, Server
 from resilience.cache.lending import Lending
 from resilience.cache.pool import LinkPool
@@ -59,6 +59,9 @@ class Link(Lending):
         connection = self.take(ends)
         try:
             return connection.exchange(packed, len(commands), ends)
+        except TimedOut as error:
+            error.since = connection.waited_for
+            raise
         finally:
             self.give_back(connection)
 

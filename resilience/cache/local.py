@@ -352,8 +352,9 @@ def _some(glob: bytes, at: int) -> tuple[bytes, int]:
             members.add(glob[at + 1])
             at += 2
         elif glob[at + 1 : at + 2] == b"-" and at + 2 < len(glob):
-            low, high = sorted((glob[at], glob[at + 2]))
-            members.update(range(low, high + 1))
+            # Redis compares signed chars: bytes above 127 come before the others.
+            low, high = sorted((glob[end] + 128) % 256 for end in (at, at + 2))
+            members.update((place - 128) % 256 for place in range(low, high + 1))
             at += 3
         else:
             members.add(glob[at])

@@ -100,7 +100,8 @@ class Options:
                 [(each.url, each.is_master) for each in self.locations],
                 (self.client_kwargs, self.sentinels, self.sentinel_kwargs, self.replica_read_only),
                 (self.operation_timeout, self.bulk_timeout, self.connect_timeout),
-                self.max_connections,
+                (self.max_connections, self.max_stale, self.l1_max_bytes),
+                (self.key_prefix, self.strict, self.clear_pattern),
             )
         )
         return hashlib.blake2b(

@@ -31,7 +31,7 @@ from resilience.errors import CacheUnavailable
 CHUNK_KEYS = 500
 CHUNK_BYTES = 1_000_000
 SCAN_COUNT = 500
-WHOLE = 0.5  # of OPERATION_TIMEOUT; a round trip that had less and ended does not count
+WHOLE = 0.8  # of OPERATION_TIMEOUT; a round trip that had less and ended does not count
 _GONE = -2  # PTTL's word for no such key
 SESSION_PREFIX = "django.contrib.sessions."  # a miss is always better than an old answer
 
@@ -109,7 +109,7 @@ class Answers:
             else:
                 local.write(name, value, ttl, outage=False, token=token)
                 return
-        local.write(name, value, ttl, outage=True)
+        local.write(name, value, ttl, outage=self._is_outage())
 
     def add(self, name: str, key: Any, value: bytes, ttl: float | None, ends: float) -> bool:
         if ttl is not None and ttl <= 0:
@@ -143,7 +143,7 @@ class Answers:
                     local.write(name, value, ttl, outage=False, token=token)
                 return reply is not None
         there = self.recall(name, key) is not None
-        return there and local.write(name, value, ttl, outage=True)
+        return there and local.write(name, value, ttl, outage=self._is_outage())
 
     def remaining(self, name: str, otherwise: float | None) -> float | None:
         """Seconds that a key which was just read has left; ``otherwise`` if nobody kept them."""
@@ -198,7 +198,7 @@ class Answers:
             except _Unanswered:
                 self._refuse_strict(key)
             except exceptions.ResponseError as error:
-                if "not an integer" not in str(error):
+                if not any(words in str(error) for words in ("not an integer", "overflow")):
                     raise
                 try:
                     return self._incr_encoded(name, key, delta, ends)
@@ -309,8 +309,11 @@ class Answers:
                 for (name, value), token in zip(values.items(), tokens, strict=True):
                     local.write(name, value, ttl, outage=False, token=token)
                 return []
+        outage = self._is_outage()
         return [
-            name for name, value in values.items() if not local.write(name, value, ttl, outage=True)
+            name
+            for name, value in values.items()
+            if not local.write(name, value, ttl, outage=outage)
         ]
 
     def delete_many(self, keys: Mapping[str, Any], bulk_ends: float) -> int:
@@ -345,14 +348,22 @@ class Answers:
         gone = 0
         try:
             for names in self._scan(pattern, bulk_ends):
-                (reply,) = self._write((("UNLINK", *names),), min(self.ends(), bulk_ends))
-                gone += reply
+                gone += self._unlink(names, bulk_ends)
         except _Unanswered:
             return len(here)
         finally:
+            local.bump(None)
             for name in local.keys(pattern):  # filled meanwhile
                 local.drop(name)
         return gone
+
+    def _unlink(self, names: list[bytes], bulk_ends: float) -> int:
+        """UNLINK frees memory behind the scenes; DEL where an ACL knows only that."""
+        try:
+            (reply,) = self._write((("UNLINK", *names),), min(self.ends(), bulk_ends))
+        except _Unanswered:
+            (reply,) = self._write((("DEL", *names),), min(self.ends(), bulk_ends))
+        return int(reply)
 
     def scan(self, pattern: str, bulk_ends: float) -> Iterator[bytes]:
         """Every key that a Redis pattern means. Raises CacheUnavailable."""
@@ -418,8 +429,9 @@ class Answers:
         self._state.note(kind, error)
         if kind is Kind.READONLY:
             link.drop()  # the name may lead to the new primary by now
-        seconds = self._clock() - began
-        if isinstance(error, TimedOut) and seconds < WHOLE * self._timeout:
+        now = self._clock()
+        seconds = now - began
+        if isinstance(error, TimedOut) and now - max(began, error.since) < WHOLE * self._timeout:
             return  # it had only what others had left of the time, and says nothing about Redis
         breaker.record_failure(kind, seconds)
 
@@ -454,6 +466,14 @@ class Answers:
     def _refuse_strict(self, key: Any) -> None:
         if self._strict is not None and self._strict.match(str(key)):
             raise self.unavailable(f"{key!r}, a STRICT key,")
+
+    def _is_outage(self) -> bool:
+        """Whether what is written now holds until its own end.
+
+        One write that failed while Redis is read is no outage: others may have changed the key
+        long before the next one begins, so it is trusted no longer than what Redis confirmed.
+        """
+        return self._memory or not self._state.read.closed
 
     def unavailable(self, what: str) -> CacheUnavailable:
         """What to raise for something that only Redis may answer."""

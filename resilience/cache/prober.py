@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 from typing import TYPE_CHECKING
@@ -34,11 +35,14 @@ class Prober:
     def start(self) -> None:
         """Probe until every role is closed. Does nothing if that is under way."""
         with self._lock:
-            if self._thread is not None or self._stopped.is_set():
+            alive = self._thread is not None and self._thread.is_alive()
+            if alive or self._stopped.is_set():
                 return
             name = f"resilience-prober-{self._state.options.alias}"
             self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-            self._thread.start()
+            # Without a thread to be had the next open circuit or fallback tries again.
+            with contextlib.suppress(RuntimeError):
+                self._thread.start()
 
     def stop(self) -> None:
         """End for good."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from resilience.cache.connector import Server
@@ -28,9 +30,11 @@ def servers_of(options: Options) -> Iterator[Server]:
 
 def _discover(options: Options, location: Location) -> list[tuple[str, int]]:
     """Where the service is now. Runs in a connector's thread, anew at every dial."""
+    each = options.connect_timeout / len(options.sentinels)
     limits = {
-        "socket_timeout": options.connect_timeout,
-        "socket_connect_timeout": options.connect_timeout,
+        "socket_timeout": each,
+        "socket_connect_timeout": each,
+        "retry": Retry(NoBackoff(), 0),
     }
     sentinel = Sentinel(
         list(options.sentinels), sentinel_kwargs={**options.sentinel_kwargs, **limits}

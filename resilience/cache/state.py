@@ -120,7 +120,7 @@ class AliasState:
             if role == "read":
                 self.store.demote()
             self._last_kind = None
-        state_changed.send(sender=alias, alias=alias, role=role, old=old, new=new, why=why)
+        state_changed.send_robust(sender=alias, alias=alias, role=role, old=old, new=new, why=why)
 
     # ── for operators and reports ───────────────────────────────────────────────────────────────
 
@@ -194,6 +194,8 @@ def force(
     Raises as :func:`status`.
     """
     found = _of(alias)
+    if found.in_memory:
+        raise TypeError(f"CACHES[{alias!r}] has no LOCATION: there is no circuit to hold")
     for breaker in (found.read, found.write) if role is None else (getattr(found, role),):
         breaker.force(state)
     if state is None:

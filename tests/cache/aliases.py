@@ -15,7 +15,7 @@ from resilience.cache import state
 BACKEND = "resilience.cache.ResilientCache"
 DJANGO_REDIS = "django_redis.cache.RedisCache"
 SHORT = 0.05  # seconds for an operation that meets a fault
-MARGIN = 0.25  # seconds that a busy machine may add
+MARGIN = 0.6  # seconds that a busy machine may add; benchmarks/cache.py measures the real ones
 LONG = 5.0  # seconds for what succeeds
 
 

@@ -266,7 +266,7 @@ def test_out_of_reach_from_the_start(fault, method):
 
 def test_twin__a_longer_timeout_is_noticed():
     with network.Silence() as server:
-        with alias(url_of(server), OPERATION_TIMEOUT=0.5) as cache:
+        with alias(url_of(server), OPERATION_TIMEOUT=1.0) as cache:
             hold_closed(cache)
             found = differences(cache, "delete", seconds=SHORT + MARGIN, in_outage=True)
     assert "not within" in " ".join(found)
@@ -281,9 +281,9 @@ ON_THE_WAY: dict[str, proxies.Fault] = {
     "reset": proxies.Reset(),
     "garbage": proxies.Garbage(),
     "truncate": proxies.Truncate(1),
-    "latency": proxies.Latency(0.5),
+    "latency": proxies.Latency(2.0),
     "trickle": proxies.Trickle(1, 0.03),
-    "bandwidth": proxies.Bandwidth(100),
+    "bandwidth": proxies.Bandwidth(20),
 }
 
 
@@ -430,21 +430,21 @@ def test_set_many_names_what_nobody_keeps():
     [("get_or_set", ("number", 1)), ("get_or_set", ("absent", 1)), ("incr_version", ("number",))],
 )
 def test_several_round_trips_have_one_timeout(fresh, mode, method, arguments):
-    with behind_proxy(fresh, OPERATION_TIMEOUT=0.3) as (cache, proxy):
+    with behind_proxy(fresh, OPERATION_TIMEOUT=0.6) as (cache, proxy):
         confirmed(cache, {"number": 5})
         proxy.fault = proxies.Silence()
         _, took = ask(cache, mode, method, arguments)
-        assert 0.25 < took < 0.3 + MARGIN
+        assert 0.5 < took < 0.6 + MARGIN
 
 
 def test_twin__three_calls_have_three(fresh):
-    with behind_proxy(fresh, OPERATION_TIMEOUT=0.3) as (cache, proxy):
+    with behind_proxy(fresh, OPERATION_TIMEOUT=0.6) as (cache, proxy):
         confirmed(cache, {"number": 5})
         proxy.fault = proxies.Silence()
         began = time.monotonic()
         for _ in range(3):
             cache.get("number")
-        assert time.monotonic() - began > 0.3 + MARGIN
+        assert time.monotonic() - began > 0.6 + MARGIN
 
 
 def test_the_time_of_the_callers_function_is_its_own(fresh):

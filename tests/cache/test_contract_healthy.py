@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 from django.core.cache import CacheKeyWarning, caches
-from redis.exceptions import ResponseError
 
 from resilience.cache import state
+from resilience.errors import CacheUnavailable
+from resilience.simulation.fake_redis import FakeRedis
 from resilience.simulation.network import Refused
+from resilience.simulation.resp import ErrorReply
 from tests.cache.aliases import BACKEND, DJANGO_REDIS, LONG, alias, config, state_of, url_of, using
 
 
@@ -259,15 +261,28 @@ def test_ttl_is_asked_for_only_when_the_key_is_not_known_here(fresh):
         assert said["cmdstat_pttl"]["calls"] == 1
 
 
-def test_an_incremented_number_beyond_64_bits_raises_or_counts_but_never_lies(fresh):
+def test_a_number_beyond_64_bits_is_counted_too(fresh):
     with alias(fresh.url(), OPERATION_TIMEOUT=LONG) as cache:
         cache.set("big", 2**70)
         assert cache.incr("big") == 2**70 + 1
         assert cache.get("big") == 2**70 + 1
         cache.set("edge", 2**63 - 1)
-        with pytest.raises(ResponseError, match="overflow"):
-            cache.incr("edge")
-        assert cache.get("edge") == 2**63 - 1
+        assert cache.incr("edge") == 2**63  # as django-redis
+        assert cache.get("edge") == 2**63
+
+
+def test_a_number_that_redis_cannot_count_is_counted_here_when_redis_goes_away():
+    """It takes two round trips, and the second one fails."""
+    no_integer = ErrorReply("ERR value is not an integer or out of range")
+    loading = {"GET": "LOADING Redis is loading the dataset in memory"}
+    with FakeRedis({"EVAL": no_integer}) as fake:
+        with alias(url_of(fake), OPERATION_TIMEOUT=LONG, STRICT=["strict"]) as cache:
+            cache.set_many({"key": 1.5, "strict": 1.5})
+            assert cache.incr("key") == 2.5
+            fake.errors.update(loading)
+            assert cache.incr("key") == 3.5
+            with pytest.raises(CacheUnavailable):
+                cache.incr("strict")
 
 
 def test_an_incremented_key_keeps_its_time(fresh):

@@ -451,9 +451,7 @@ def test_equal_connections_have_equal_fingerprints():
     retry = Retry(NoBackoff(), 1)
     pool = {"ssl_cert_reqs": None, "credential_provider": retry}
     one = read("rediss://h", CONNECTION_POOL_KWARGS=pool)
-    two = read(
-        "rediss://h", CONNECTION_POOL_KWARGS=dict(reversed(pool.items())), own={"STRICT": ["x"]}
-    )
+    two = read("rediss://h", CONNECTION_POOL_KWARGS=dict(reversed(pool.items())))
     assert one.fingerprint == two.fingerprint
     assert {one.fingerprint: 1}[two.fingerprint] == 1
 
@@ -474,6 +472,7 @@ def test_equal_connections_have_equal_fingerprints():
         ("redis://h/1", {"CONNECTION_POOL_KWARGS": {"protocol": 3}}),
         ("redis://h/1", {"CONNECTION_POOL_KWARGS": {"protocol": "3"}}),
         ("redis://h/1", {"REPLICA_READ_ONLY": False}),
+        ("redis://h/1", {"own": {"STRICT": ["x"]}}),
     ],
 )
 def test_other_connections_have_other_fingerprints(location, options):
