@@ -16,6 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 from redis import exceptions
 
@@ -62,7 +63,9 @@ class Lending:
         self._clock = clock
         self._generation = 0
         self._ready: list[Bound] = []
-        self._lent: set[Bound] = set()
+        # Weak: a caller that a signal ends before it can give its connection back loses it, and
+        # nobody else does.
+        self._lent: WeakSet[Bound] = WeakSet()
         self._dials: set[_Dial] = set()
         self._begin()
 
@@ -72,7 +75,7 @@ class Lending:
         had = [*self._ready, *self._lent, *dialling]
         self._lock = threading.Lock()
         self._dialler = Dialler(self.server, self._clock)
-        self._ready, self._lent, self._dials = [], set(), set()
+        self._ready, self._lent, self._dials = [], WeakSet(), set()
         self._waiters: deque[_Waiter] = deque()
         self._forget()
         return had
@@ -323,6 +326,11 @@ class Lending:
             # Somebody has waited a whole operation's time for it; nobody else need.
             return self._down(self._late())
         return None if self._cause is None else self._down(self._cause)
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the last dial failed and nothing is connected, without waiting for a lock."""
+        return self._cause is not None and not self._ready and not self._lent
 
     def _down(self, cause: Exception) -> LinkDown:
         """An exception of its own for every thread; the lock makes no difference."""

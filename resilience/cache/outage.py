@@ -24,6 +24,7 @@ from redis import exceptions
 
 from resilience.cache.connection import TimedOut
 from resilience.cache.faults import Kind, classify
+from resilience.cache.link import Command, Link
 from resilience.cache.local import Missing
 from resilience.cache.state import AliasState
 from resilience.errors import CacheUnavailable
@@ -37,8 +38,6 @@ SESSION_PREFIX = "django.contrib.sessions."  # a miss is always better than an o
 
 # One round trip, atomic, and nil for a key that is not there (INCRBY would make it).
 _INCR = "if redis.call('EXISTS',KEYS[1])==1 then return redis.call('INCRBY',KEYS[1],ARGV[1]) end"
-
-Command = tuple[bytes | str | int | float, ...]
 
 
 class _Unanswered(Exception):
@@ -390,8 +389,8 @@ class Answers:
 
     def _read(self, commands: Sequence[Command], ends: float) -> list[Any]:
         state = self._state
-        links = state.replicas or state.primary
-        link = links[0] if len(links) == 1 else random.choice(links)  # noqa: S311 - no secret
+        links = state.readers
+        link = links[0] if len(links) == 1 else _one_of(links)
         return self._ask(state.read, link, commands, ends)
 
     def _write(self, commands: Sequence[Command], ends: float) -> list[Any]:
@@ -478,6 +477,11 @@ class Answers:
     def unavailable(self, what: str) -> CacheUnavailable:
         """What to raise for something that only Redis may answer."""
         return self._state.unavailable(what)
+
+
+def _one_of(links: Sequence[Link]) -> Link:
+    """Any that is not known to be gone."""
+    return random.choice([link for link in links if not link.is_down] or links)  # noqa: S311
 
 
 def _set(name: str, value: bytes, ttl: float | None) -> Command:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from redis import exceptions
@@ -13,7 +14,7 @@ from resilience.cache.faults import Kind, classify
 
 if TYPE_CHECKING:
     from resilience.cache.breaker import Breaker
-    from resilience.cache.link import Link
+    from resilience.cache.link import Command, Link
     from resilience.cache.state import AliasState
 
 PERIOD = 0.5  # seconds; a short first wait makes a blip a blip
@@ -66,21 +67,20 @@ class Prober:
         """Ask once for each role that is open."""
         state = self._state
         key = state.probe_key
-        readers = state.replicas or state.primary
-        self._probe_role(state.read, readers[0], ("GET", key))
-        self._probe_role(state.write, state.primary[0], ("SET", key, b"1", "PX", _KEY_MS))
+        self._probe_role(state.read, state.readers, ("GET", key))
+        self._probe_role(state.write, state.primary, ("SET", key, b"1", "PX", _KEY_MS))
 
-    def _probe_role(
-        self, breaker: Breaker, link: Link, command: tuple[str | bytes | int, ...]
-    ) -> None:
+    def _probe_role(self, breaker: Breaker, links: Sequence[Link], command: Command) -> None:
+        """One server that answers is enough: reads leave out those that are down."""
         if breaker.closed or not breaker.half_open():
             return
-        if self._answers(link, command):
+        answers = [self._answers(link, command) for link in links]  # every one, to connect it too
+        if any(answers):
             breaker.close()
         else:
             breaker.reopen()
 
-    def _answers(self, link: Link, command: tuple[str | bytes | int, ...]) -> bool:
+    def _answers(self, link: Link, command: Command) -> bool:
         state = self._state
         try:
             link.dial()

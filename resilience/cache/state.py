@@ -57,6 +57,7 @@ class AliasState:
         self._begin()
         links = [Link(server, options.alias, clock) for server in servers_of(options)]
         self.primary, self.replicas = links[:1], links[1:]
+        self.readers = self.replicas or self.primary
 
     def _begin(self) -> None:
         """Healthy and counted from zero: at first, and in the child of a fork."""
