@@ -10,6 +10,7 @@ import asyncio
 import os
 import pickle
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -29,7 +30,7 @@ from django_redis.serializers.pickle import PickleSerializer
 
 from resilience.cache import options as options_
 from resilience.cache.extras import Extras
-from resilience.cache.outage import Answers
+from resilience.cache.outage import Answers, called_at
 from resilience.cache.state import state_of
 
 T = TypeVar("T")
@@ -330,9 +331,11 @@ async def _in_thread(call: Callable[..., T], *args: Any) -> T:
     Cancelling leaves the call to end by itself, within its timeout.
     """
     loop = asyncio.get_running_loop()
-    # With the caller's context: a KEY_FUNCTION may read its tenant from there.
-    run = partial(copy_context().run, call, *args)
-    return await loop.run_in_executor(_threads(), run)
+    # With the caller's context: a KEY_FUNCTION may read its tenant from there. And with the time
+    # of the call, so that waiting for a thread counts.
+    context = copy_context()
+    context.run(called_at.set, time.monotonic())
+    return await loop.run_in_executor(_threads(), partial(context.run, call, *args))
 
 
 def _threads() -> ThreadPoolExecutor:

@@ -18,6 +18,7 @@ import fnmatch
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 from redis import exceptions
@@ -38,6 +39,10 @@ SESSION_PREFIX = "django.contrib.sessions."  # a miss is always better than an o
 
 # One round trip, atomic, and nil for a key that is not there (INCRBY would make it).
 _INCR = "if redis.call('EXISTS',KEYS[1])==1 then return redis.call('INCRBY',KEYS[1],ARGV[1]) end"
+
+
+called_at: ContextVar[float | None] = ContextVar("resilience_cache_called_at", default=None)
+"""When an asynchronous caller called, which may be long before a thread takes the call."""
 
 
 class _Unanswered(Exception):
@@ -72,8 +77,13 @@ class Answers:
         return self._memory or not self._state.read.closed
 
     def ends(self) -> float:
-        """When an operation that begins now must have ended."""
-        return self._clock() + self._timeout
+        """When an operation that begins now, or was called then, must have ended."""
+        called = called_at.get()
+        return (self._clock() if called is None else called) + self._timeout
+
+    def _turn(self, bulk_ends: float) -> float:
+        """When a round trip of many that begins now must have ended."""
+        return min(self._clock() + self._timeout, bulk_ends)
 
     # ── one key ─────────────────────────────────────────────────────────────────────────────────
 
@@ -256,7 +266,7 @@ class Answers:
         commands: list[Command] = [("MGET", *names)]
         commands += [("PTTL", name) for name in tokens]
         try:
-            values, *ttls = self._read(commands, min(self.ends(), bulk_ends))
+            values, *ttls = self._read(commands, self._turn(bulk_ends))
         except _Unanswered:
             return None
         answered: dict[str, bytes | None] = dict(zip(names, values, strict=True))
@@ -300,7 +310,7 @@ class Answers:
             tokens = [local.bump(name) for name in values]
             commands = [_set(name, value, ttl) for name, value in values.items()]
             try:
-                self._write(commands, min(self.ends(), bulk_ends))
+                self._write(commands, self._turn(bulk_ends))
             except _Unanswered:
                 for name in values:
                     self._refuse_strict(keys[name])
@@ -323,7 +333,7 @@ class Answers:
                 local.bump(name)
             if not self._memory:
                 try:
-                    (reply,) = self._write((("DEL", *names),), min(self.ends(), bulk_ends))
+                    (reply,) = self._write((("DEL", *names),), self._turn(bulk_ends))
                 except _Unanswered:
                     for name in names:
                         self._refuse_strict(keys[name])
@@ -359,9 +369,9 @@ class Answers:
     def _unlink(self, names: list[bytes], bulk_ends: float) -> int:
         """UNLINK frees memory behind the scenes; DEL where an ACL knows only that."""
         try:
-            (reply,) = self._write((("UNLINK", *names),), min(self.ends(), bulk_ends))
+            (reply,) = self._write((("UNLINK", *names),), self._turn(bulk_ends))
         except _Unanswered:
-            (reply,) = self._write((("DEL", *names),), min(self.ends(), bulk_ends))
+            (reply,) = self._write((("DEL", *names),), self._turn(bulk_ends))
         return int(reply)
 
     def scan(self, pattern: str, bulk_ends: float) -> Iterator[bytes]:
@@ -379,7 +389,7 @@ class Answers:
         cursor: bytes | int = 0
         while True:
             command: Command = ("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT)
-            ((cursor, names),) = self._write((command,), min(self.ends(), bulk_ends))
+            ((cursor, names),) = self._write((command,), self._turn(bulk_ends))
             if names:
                 yield names
             if cursor in (b"0", 0):
@@ -397,7 +407,9 @@ class Answers:
         state = self._state
         if not state.write.closed:
             raise _Unanswered
-        return self._ask(state.write, state.primary[0], commands, ends)
+        links = state.writers
+        link = links[0] if len(links) == 1 else _first_of(links)
+        return self._ask(state.write, link, commands, ends)
 
     def _ask(self, breaker: Any, link: Any, commands: Sequence[Command], ends: float) -> list[Any]:
         """The replies. Raises _Unanswered if somebody else must answer, ResponseError for a bug."""
@@ -477,6 +489,11 @@ class Answers:
     def unavailable(self, what: str) -> CacheUnavailable:
         """What to raise for something that only Redis may answer."""
         return self._state.unavailable(what)
+
+
+def _first_of(links: Sequence[Link]) -> Link:
+    """The primary, or after REPLICA_READ_ONLY = False the next one that is not known to be gone."""
+    return next((link for link in links if not link.is_down), links[0])
 
 
 def _one_of(links: Sequence[Link]) -> Link:

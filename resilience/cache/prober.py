@@ -68,7 +68,7 @@ class Prober:
         state = self._state
         key = state.probe_key
         self._probe_role(state.read, state.readers, ("GET", key))
-        self._probe_role(state.write, state.primary, ("SET", key, b"1", "PX", _KEY_MS))
+        self._probe_role(state.write, state.writers, ("SET", key, b"1", "PX", _KEY_MS))
 
     def _probe_role(self, breaker: Breaker, links: Sequence[Link], command: Command) -> None:
         """One server that answers is enough: reads leave out those that are down."""

@@ -58,6 +58,7 @@ class AliasState:
         links = [Link(server, options.alias, clock) for server in servers_of(options)]
         self.primary, self.replicas = links[:1], links[1:]
         self.readers = self.replicas or self.primary
+        self.writers = self.primary if options.replica_read_only else links
 
     def _begin(self) -> None:
         """Healthy and counted from zero: at first, and in the child of a fork."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -49,6 +50,7 @@ class Options(Probe):
             return
         if self.kind == targets.OURS:
             yield from self._superseded()
+            yield from self._threads()
         yield from self._prefix()
         yield from self._pickle()
 
@@ -68,6 +70,19 @@ class Options(Probe):
             except InvalidCacheBackendError as error:
                 return str(error).rstrip(".")
         return None
+
+    def _threads(self) -> Iterator[Finding]:
+        """Python has no threads in uWSGI unless it is told otherwise; then nothing dials."""
+        uwsgi = sys.modules.get("uwsgi")  # there only inside the server
+        options = {str(name) for name in getattr(uwsgi, "opt", ())}
+        if uwsgi is not None and not options & {"enable-threads", "threads"}:
+            yield Finding(
+                "cache.no-threads",
+                Level.ERROR,
+                self.subject,
+                "uWSGI runs without threads: nobody can connect to Redis in the background.",
+                "Start uWSGI with --enable-threads.",
+            )
 
     def _superseded(self) -> Iterator[Finding]:
         from resilience.cache import options  # noqa: PLC0415 - as above

@@ -11,7 +11,7 @@ import pytest
 
 from resilience.cache import status
 from tests.cache.aliases import alias, state_of, until
-from tests.servers import redis_replica
+from tests.servers import redis_replica, redis_server
 
 
 def test_reads_leave_out_a_replica_that_has_gone(fresh, tmp_path):
@@ -52,3 +52,18 @@ def test_a_connection_that_its_caller_lost_is_not_lent_for_ever(fresh, kept):
                 gc.collect()
         cache.set("key", 2)
         assert (fresh.command("GET", ":1:key") == b"2") is not kept
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_writes_go_on_where_replicas_may_be_written(read_only, fresh, tmp_path):
+    with redis_server(directory=tmp_path) as first:
+        options = {"REPLICA_READ_ONLY": read_only}
+        with alias([first.url(), fresh.url()], options=options, MAX_STALE=0) as cache:
+            cache.set("key", 1)
+            os.kill(first.pid, signal.SIGKILL)
+
+            def written() -> bool:
+                cache.set("key", 2)
+                return bool(fresh.command("GET", ":1:key") == b"2")
+
+            assert until(written, 2.0) is not read_only

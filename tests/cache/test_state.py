@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from resilience.simulation import proxy as proxies
 from resilience.simulation.fake_redis import FakeRedis
 from resilience.simulation.network import BlackHole, Refused
 from resilience.simulation.proxy import Proxy
-from tests.cache.aliases import LONG, SHORT, alias, config, state_of, until, url_of, using
+from tests.cache.aliases import LONG, MARGIN, SHORT, alias, config, state_of, until, url_of, using
 from tests.processes import run
 from tests.servers import RedisServer, redis_server, redis_with_limited_user, redis_with_password
 
@@ -584,3 +585,23 @@ def test_in_an_outage_a_thousand_are_answered_in_their_time():
 
     with FakeRedis(delay=1.0) as fault, alias(url_of(fault), OPERATION_TIMEOUT=SHORT) as cache:
         assert until(burst)
+
+
+def test_waiting_for_a_thread_counts_for_an_asynchronous_call(fresh):
+    """Hundreds at once: 32 threads take them in turns, and nobody's time begins with a turn."""
+    with Proxy(fresh.host, fresh.port) as proxy, alias(url_of(proxy)) as cache:
+        cache.set("key", 1)
+        proxy.fault = proxies.Latency(0.05)
+
+        async def timed(number: int) -> float:
+            began = time.monotonic()
+            await cache.aset(f"key-{number}", number)
+            return time.monotonic() - began
+
+        async def all_at_once() -> list[float]:
+            return await asyncio.gather(*[timed(number) for number in range(500)])
+
+        assert max(asyncio.run(all_at_once())) < 0.25 + MARGIN
+        asyncio.run(cache.aset_many({f"many-{number}": number for number in range(2000)}))
+        found = asyncio.run(cache.aget_many([f"many-{number}" for number in range(2000)]))
+        assert len(found) == 2000, "round trips of one call have their time each"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import types
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -617,3 +619,26 @@ def test_pickles_that_others_may_write(settings, backend, location, said):
 def test_pickles_that_others_may_write__twin__none_or_signed(settings, serializer):
     configure(settings, location="redis://cache.internal/0", SERIALIZER=serializer)
     assert static() == []
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [({}, True), ({"enable-threads": True}, False), ({"threads": b"4"}, False), (None, False)],
+)
+def test_uwsgi_without_threads_never_reaches_redis(given, found, settings, monkeypatch):
+    """A stand-in for the module that exists inside the server only."""
+    if given is not None:
+        monkeypatch.setitem(sys.modules, "uwsgi", types.SimpleNamespace(opt=given))
+    settings.CACHES = {
+        "default": {
+            "BACKEND": "resilience.cache.ResilientCache",
+            "LOCATION": "redis://localhost",
+            "KEY_PREFIX": "shop",
+        }
+    }
+    ids = [
+        finding.id
+        for probe in areas.probes_of(["cache"], "build")
+        for finding in probe.run(Deadline(1))
+    ]
+    assert ("cache.no-threads" in ids) is found
