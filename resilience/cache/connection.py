@@ -20,7 +20,6 @@ from typing import Any
 
 import hiredis
 from redis import exceptions
-from redis._parsers import _HiredisParser
 from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.connection import (
     AbstractConnection,
@@ -28,7 +27,8 @@ from redis.connection import (
     SSLConnection,
     UnixDomainSocketConnection,
 )
-from redis.utils import SENTINEL
+
+from resilience.cache.replies import Parser
 
 LINGER_NONE = struct.pack("ii", 1, 0)  # close() then forgets what was not delivered, and sends RST
 TLS_RECORD = 16384  # bytes
@@ -46,7 +46,7 @@ class LinkDown(exceptions.ConnectionError):
 
 
 class LinkSaturated(exceptions.MaxConnectionsError):
-    """No connection became free within the caller's time. Nothing was sent."""
+    """None became free while the caller had time enough to use it. Nothing was sent."""
 
     sent = False
 
@@ -90,33 +90,15 @@ def may_be_done(error: BaseException) -> bool:
     return bool(getattr(error, "sent", True))
 
 
-class Parser(_HiredisParser):
-    """redis-py's parser on hiredis, with the time that is left before every receive."""
-
-    ends = 0.0
-    clock: Callable[[], float] = time.monotonic
-
-    def read_from_socket(self, timeout: Any = SENTINEL, raise_on_timeout: bool = True) -> bool:  # noqa: FBT001, FBT002 - redis-py's signature
-        left = self.ends - self.clock()
-        if timeout is not SENTINEL and timeout is not None:
-            left = min(left, timeout)
-        if left <= 0 or self._sock is None:
-            raise exceptions.TimeoutError("the time for this operation is over")
-        self._sock.settimeout(left)
-        done = super().read_from_socket(raise_on_timeout=raise_on_timeout)  # type: ignore[no-untyped-call]
-        return bool(done)
-
-
 class Bound(AbstractConnection):
     """What the three kinds of connections have in common.
 
-    ``generation``, ``idle_since``, ``waited_for`` are the pool's. ``expected`` counts the replies
+    ``generation`` and ``waited_for`` are the pool's. ``expected`` counts the replies
     still to come: a connection that is closed while one is missing is reset instead, because the
     kernel would go on to deliver a command that nobody waits for any more.
     """
 
     generation = 0
-    idle_since = 0.0
     waited_for = 0.0  # when the last caller who had to wait got it
     expected = 0
     _sock: Any

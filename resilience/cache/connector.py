@@ -1,12 +1,13 @@
 """Dials: which server, by which address, in which thread, within which time.
 
-    Link ── wants a connection ──► Connector: at most DIALS threads, the rest queue
+    Link ── wants a connection ──► Connector: a place, and a thread for this dial
                                         │ resilience-connect-<alias>
                                         ▼
     Dialler.dial ── addresses ── getaddrinfo ── TCP, each its share ── TLS ── AUTH, SELECT
 
 All of it together has ``connect_timeout``. Only ``getaddrinfo`` knows no time: a dial that hangs in
-it keeps its place, and what it finds too late is dropped.
+it keeps its place, and what it finds too late is dropped. So that hanging names take no other
+link's place, DIALS bounds only the further dials of a link: its only one always has a place.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,7 +28,7 @@ from redis.retry import Retry
 
 from resilience.cache.connection import Bound, TcpConnection, TlsConnection, UnixConnection
 
-DIALS = 4  # at once, in this process
+DIALS = 4  # at once in this process; while there are so many, no link gets a second one
 
 # What redis-py's URLs and pools know and a connection does not, and what is decided here.
 _NOT_A_CONNECTIONS = frozenset(
@@ -196,58 +196,59 @@ def _rank(error: OSError) -> int:
 
 
 class Connector:
-    """Threads for dials: started on need, gone when there is nothing to do."""
+    """Places and threads for dials: started on need, gone when their dial is over.
+
+    A link has two dials at most and gets the second only while fewer than DIALS are under way, so
+    no more than two links have two: there are never more than links, and two.
+    """
 
     def __init__(self, limit: int = DIALS) -> None:
         self._limit = limit
         self.after_fork()
 
-    def submit(self, name: str, job: Callable[[], None]) -> None:
-        """Run a job that raises nothing, in a daemon thread; later, if all places are taken.
+    def take_place(self, *, only: bool) -> bool:
+        """Whether a dial may be started; ``start`` must follow. Always, if it is its link's only.
 
-        Raises RuntimeError when the process can have no more threads.
+        Neither waits nor queues: who gets none asks again at the next occasion.
         """
         with self._lock:
-            if self._running >= self._limit:
-                self._queue.append((name, job))
-                return
+            if self._running >= self._limit and not only:
+                return False
             self._running += 1
+            return True
+
+    def start(self, name: str, job: Callable[[], None]) -> None:
+        """Run a job that raises nothing, on a place that was taken, in a daemon thread.
+
+        Raises RuntimeError when the process can have no more threads; the place is free again.
+        """
+        work = threading.Thread(
+            target=self._work, args=(job,), name=f"resilience-connect-{name}", daemon=True
+        )
         try:
-            threading.Thread(
-                target=self._work, args=(name, job), name=_name(name), daemon=True
-            ).start()
+            work.start()
         except BaseException:
-            with self._lock:
-                self._running -= 1
+            self._free_place()
             raise
 
     def after_fork(self) -> None:
         """Begin anew: the threads of the parent are not here. Harmless if done twice."""
         self._lock = threading.Lock()
-        self._queue: deque[tuple[str, Callable[[], None]]] = deque()
         self._running = 0
 
     def snapshot(self) -> dict[str, int]:
         with self._lock:
-            return {"running": self._running, "queued": len(self._queue), "limit": self._limit}
+            return {"running": self._running, "limit": self._limit}
 
-    def _work(self, name: str, job: Callable[[], None]) -> None:
-        while True:
-            threading.current_thread().name = _name(name)
-            try:
-                job()
-            finally:
-                with self._lock:
-                    following = self._queue.popleft() if self._queue else None
-                    if following is None:
-                        self._running -= 1
-            if following is None:
-                return
-            name, job = following
+    def _work(self, job: Callable[[], None]) -> None:
+        try:
+            job()
+        finally:
+            self._free_place()
 
-
-def _name(alias: str) -> str:
-    return f"resilience-connect-{alias}"
+    def _free_place(self) -> None:
+        with self._lock:
+            self._running -= 1
 
 
 CONNECTOR = Connector()  # of this process

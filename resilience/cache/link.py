@@ -1,7 +1,6 @@
 """The connections of this process to one Redis, for one alias. A caller never dials.
 
 exchange   our own commands, packed by hiredis: one send, as many replies
-borrow     a redis-py connection for a block
 pool       a redis-py pool for clients, under ``deadline()``
     │
 Lending ── who has which connection, who waits
@@ -14,14 +13,13 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hiredis import pack_command
 from redis import exceptions
 
-from resilience.cache.connection import Bound, TimedOut
+from resilience.cache.connection import TimedOut
 from resilience.cache.connector import CONNECTOR, Server
 from resilience.cache.lending import Lending
 from resilience.cache.pool import LinkPool
@@ -65,21 +63,6 @@ class Link(Lending):
         finally:
             self.give_back(connection)
 
-    @contextmanager
-    def borrow(self, ends: float) -> Iterator[Bound]:
-        """One connection for redis-py's own methods, under the same deadline."""
-        connection = self.take(ends)
-        connection.bind(ends)
-        try:
-            yield connection
-        except exceptions.ResponseError:
-            raise  # an answer as good as any other
-        except BaseException:
-            connection.disconnect()
-            raise
-        finally:
-            self.give_back(connection)
-
     def pool(self) -> LinkPool:
         """For ``redis.Redis(connection_pool=…)``; see ``pool.deadline``."""
         return self._pool
@@ -89,7 +72,9 @@ class Link(Lending):
 
         Registered at the first link's birth; a lock that a thread of the parent held is replaced.
         """
-        for connection in self._begin():
+        had = [*self._ready, *self._lent, *self._dials.connections()]
+        self._begin()
+        for connection in had:
             connection.disown()
 
 

@@ -20,8 +20,9 @@ import pytest
 import redis
 from redis import exceptions
 
-from resilience.cache import lending
+from resilience.cache import dials, lending
 from resilience.cache.connection import (
+    Bound,
     Broken,
     LinkDown,
     LinkSaturated,
@@ -36,6 +37,7 @@ from resilience.simulation.authority import Authority
 from resilience.simulation.fake_redis import FakeRedis
 from resilience.simulation.listener import CHUNK, Listener
 from resilience.simulation.network import BlackHole, Garbage, Refused, Reset, Silence
+from resilience.simulation.proxy import Latency, Proxy
 from tests.servers import RedisServer, redis_server, redis_with_password
 
 SHORT = 0.05  # seconds for an operation that meets a fault
@@ -54,14 +56,20 @@ def authority() -> Authority:
     return Authority()
 
 
+_made: list[Link] = []
+
+
 @pytest.fixture(autouse=True)
-def no_thread_stays() -> Iterator[None]:
+def nothing_stays() -> Iterator[None]:
     yield
+    while _made:
+        _made.pop().drop()
     assert until(lambda: not CONNECTOR.snapshot()["running"])
 
 
 def link_to(url: str, name: str = "default", **kwargs: Any) -> Link:
-    return Link(Server(url, **kwargs), name)
+    _made.append(Link(Server(url, **kwargs), name))
+    return _made[-1]
 
 
 def url_of(fault: Any, scheme: str = "redis") -> str:
@@ -70,6 +78,18 @@ def url_of(fault: Any, scheme: str = "redis") -> str:
 
 def ask(link: Link, *commands: tuple[Any, ...], seconds: float = LONG) -> list[Any]:
     return link.exchange(commands, time.monotonic() + seconds)
+
+
+@contextmanager
+def lent_by(link: Link) -> Iterator[Bound]:
+    """One connection for a block, returned in whatever state it is."""
+    ends = time.monotonic() + LONG
+    connection = link.take(ends)
+    connection.bind(ends)
+    try:
+        yield connection
+    finally:
+        link.give_back(connection)
 
 
 def until(condition: Callable[[], object], seconds: float = LONG) -> bool:
@@ -455,7 +475,7 @@ def test_the_pool_is_bounded_and_everybody_gets_a_turn():
 
 def test_who_waits_in_vain_is_saturated(server):
     link = link_to(server.url(), max_connections=1)
-    with link.borrow(time.monotonic() + LONG), on_time(), pytest.raises(LinkSaturated) as full:
+    with lent_by(link), on_time(), pytest.raises(LinkSaturated) as full:
         ask(link, ("PING",), seconds=SHORT)
     assert not may_be_done(full.value)
     assert ask(link, ("PING",)) == [b"PONG"]
@@ -487,7 +507,7 @@ def test_each_who_waits_gets_one_even_if_none_is_returned(server):
     link, all_have_one = link_to(server.url()), threading.Barrier(6)
 
     def hold() -> None:
-        with link.borrow(time.monotonic() + LONG):
+        with lent_by(link):
             all_have_one.wait(LONG)
 
     with ThreadPoolExecutor(6) as threads:
@@ -501,17 +521,9 @@ def test_the_last_returned_is_lent_first(server):
     first, second, third = (link.take(time.monotonic() + LONG) for _ in range(3))
     for connection in (third, first, second):
         link.give_back(connection)
-    with link.borrow(time.monotonic() + LONG) as lent:
+    with lent_by(link) as lent:
         assert lent is second
-    later = time.monotonic() + 3600
-    Clocked.now, link._clock = later, lambda: Clocked.now
-    third.idle_since = first.idle_since = later
-    link.close_idle(60.0)
-    assert link._ready == [third, first]
-
-
-class Clocked:
-    now = 0.0
+    assert link._ready == [third, first, second]
 
 
 def test_an_idle_connection_that_the_server_closed_costs_nobody_an_error(server):
@@ -526,7 +538,7 @@ def test_an_idle_connection_that_the_server_closed_costs_nobody_an_error(server)
 
 def test_drop_closes_the_idle_now_and_the_lent_later(server):
     link = link_to(server.url())
-    with link.borrow(time.monotonic() + LONG) as lent:
+    with lent_by(link) as lent:
         ask(link, ("PING",))
         link.drop()
         assert link.snapshot() | {"ready": 0, "lent": 1} == link.snapshot()
@@ -565,7 +577,7 @@ def test_a_dial_takes_the_place_of_the_oldest(server):
     link.dial()
     link.dial()
     assert link.snapshot() | {"ready": 1, "dials": 2} == link.snapshot()
-    with link.borrow(time.monotonic() + LONG):
+    with lent_by(link):
         link.dial()  # nothing to do: it is connected
     assert link.snapshot()["dials"] == 2
 
@@ -609,7 +621,7 @@ def test_a_hanging_name_keeps_its_place_and_nobody_waits_for_it(names, server):
         link.dial()
     with on_time(0), pytest.raises(LinkDown):
         link.dial()
-    assert CONNECTOR.snapshot()["running"] == link.snapshot()["dialing"] == lending.DIALS
+    assert CONNECTOR.snapshot()["running"] == link.snapshot()["dialing"] == dials.AT_ONCE
     assert ask(link_to(server.url()), ("PING",)) == [b"PONG"]  # the others go on
     names.released.set()
     assert until(lambda: not link.snapshot()["dialing"])
@@ -618,23 +630,123 @@ def test_a_hanging_name_keeps_its_place_and_nobody_waits_for_it(names, server):
     assert ask(link, ("PING",)) == [b"PONG"]
 
 
-def test_the_whole_process_dials_four_at_once(names, server):
+def hanging(names: Names, port: int, count: int) -> list[Link]:
+    """Links with two dials each that hang, as long as there are places."""
     links = [
-        link_to(f"redis://{number}.hangs.invalid:{server.port}/0", str(number))
-        for number in range(DIALS + 2)
+        link_to(f"redis://{number}.hangs.invalid:{port}/0", str(number), connect_timeout=0.1)
+        for number in range(count)
     ]
     for link in links:
-        with on_time(), pytest.raises(LinkSaturated):
-            ask(link, ("PING",), seconds=SHORT)
-    assert CONNECTOR.snapshot() == {"running": DIALS, "queued": 2, "limit": DIALS}
-    assert sum(each.name.startswith("resilience-connect-") for each in threading.enumerate()) == 4
-    for link in links[:2]:
-        with on_time(), pytest.raises(LinkDown):  # a dial this slow keeps nobody waiting twice
-            ask(link, ("PING",), seconds=SHORT)
+        for _ in range(2):
+            with on_time(0.1), pytest.raises(LinkDown):
+                link.dial()
+    assert not names.released.is_set()
+    return links
+
+
+def test_hanging_names_keep_no_other_link_from_connecting(names, server):
+    hanging(names, server.port, 2)
+    assert CONNECTOR.snapshot() == {"running": DIALS, "limit": DIALS}
+    link = link_to(server.url())
+    assert ask(link, ("PING",), seconds=MARGIN) == [b"PONG"]
+    with ThreadPoolExecutor(4) as threads, ExitStack() as stack:  # one dial after the other
+        for each in [threads.submit(link.take, time.monotonic() + LONG) for _ in range(4)]:
+            stack.callback(link.give_back, each.result())
+    assert CONNECTOR.snapshot()["running"] == DIALS
+
+
+def test_hanging_names_keep_no_other_link_from_connecting__twin(names, server, monkeypatch):
+    """Without a place of its own for each link."""
+    hanging(names, server.port, 2)
+    with monkeypatch.context() as patch:
+        shared = CONNECTOR.take_place
+        patch.setattr(CONNECTOR, "take_place", lambda **_: shared(only=False))
+        with pytest.raises(LinkSaturated):
+            ask(link_to(server.url()), ("PING",), seconds=MARGIN)
+
+
+def test_there_are_never_more_dials_than_links_and_two(names, server):
+    links = hanging(names, server.port, 6)
+    assert CONNECTOR.snapshot()["running"] == 6 + 2
+    assert sum(each.name.startswith("resilience-connect-") for each in threading.enumerate()) == 8
+    for link in links:
+        with on_time(0), pytest.raises(LinkDown, match="take up every place"):
+            link.dial()
+        with on_time(0), pytest.raises(LinkDown):
+            ask(link, ("PING",))
     names.released.set()
+    assert until(lambda: not CONNECTOR.snapshot()["running"])
     for link in links:
         link.dial()
         assert ask(link, ("PING",)) == [b"PONG"]
+
+
+def test_a_dial_this_slow_keeps_nobody_waiting_twice(names, server):
+    link = link_to(f"redis://hangs.invalid:{server.port}/0", operation_timeout=SHORT)
+    with on_time(), pytest.raises(LinkSaturated):
+        ask(link, ("PING",), seconds=2 * SHORT)
+    with on_time(0), pytest.raises(LinkDown):
+        ask(link, ("PING",), seconds=LONG)
+
+
+# ── more callers than Redis can answer in time ──────────────────────────────────────────────────
+
+
+def who_gets_it(url: str) -> list[BaseException | None]:
+    """How it ends for two who wait for the only connection, the first with too little time."""
+    link = link_to(url, operation_timeout=10.0, max_connections=1)
+    with ThreadPoolExecutor(2) as threads:
+        with lent_by(link):
+            asked = [threads.submit(ask, link, ("PING",), seconds=4.9)]
+            assert until(lambda: link.snapshot()["waiting"] == 1)
+            asked.append(threads.submit(ask, link, ("PING",), seconds=10.0))
+            assert until(lambda: link.snapshot()["waiting"] == 2)
+        with on_time(0):
+            return [each.exception() for each in asked]
+
+
+def test_who_has_too_little_time_left_is_told_so_when_a_connection_is_returned(server):
+    late, other = who_gets_it(server.url())
+    assert isinstance(late, LinkSaturated)
+    assert not may_be_done(late)
+    assert other is None
+
+
+def test_who_has_too_little_time_left_is_told_so__twin(server, monkeypatch):
+    monkeypatch.setattr(lending, "ENOUGH", 0.4)
+    assert who_gets_it(server.url()) == [None, None]
+
+
+def overload(server: RedisServer) -> tuple[int, int]:
+    """Callers for twice as long as one may wait, on a slow link: who was served, connections."""
+    with Proxy(server.host, server.port) as proxy:
+        link = link_to(url_of(proxy), operation_timeout=0.1, max_connections=4)
+        link.dial()
+        proxy.fault = Latency(0.02)
+        ends = time.monotonic() + 0.8
+
+        def work(_: int) -> int:
+            served = 0
+            while time.monotonic() < ends:
+                with suppress(exceptions.TimeoutError, LinkSaturated):
+                    served += ask(link, ("PING",), seconds=0.1) == [b"PONG"]
+            return served
+
+        with ThreadPoolExecutor(40) as threads:
+            return sum(threads.map(work, range(40))), proxy.connections
+
+
+def test_more_callers_than_redis_can_answer_cost_no_connections(server):
+    served, connections = overload(server)
+    assert served > 80  # of 160 that the connections can carry
+    assert connections < 60  # 4, if the machine has nothing else to do
+
+
+def test_more_callers_than_redis_can_answer_cost_no_connections__twin(server, monkeypatch):
+    monkeypatch.setattr(lending, "ENOUGH", 0.0)
+    served, connections = overload(server)
+    assert served < 80
+    assert connections > 80
 
 
 # ── what the kernel would deliver late ──────────────────────────────────────────────────────────
@@ -757,7 +869,7 @@ def test_one_deadline_for_everything_in_it():
 
 def test_a_closed_connection_is_not_connected_again(server, connects):
     link = link_to(server.url())
-    with link.borrow(time.monotonic() + LONG) as lent:
+    with lent_by(link) as lent:
         lent.connect()  # nothing to do
         lent.disconnect()
         for again in (lent.connect, lent.can_read, lambda: lent.send_command("PING")):
@@ -774,7 +886,7 @@ def test_a_closed_connection_is_not_connected_again(server, connects):
 def test_a_foreign_socket_is_not_used(server):
     link = link_to(server.url())
     mine, other = socket.socketpair()
-    with mine, other, link.borrow(time.monotonic() + LONG) as lent:
+    with mine, other, lent_by(link) as lent:
         own, lent._sock = lent._sock, mine
         with own, pytest.raises(RuntimeError, match="a request never dials"):
             lent.send_command("PING")
@@ -784,7 +896,7 @@ def test_a_foreign_socket_is_not_used(server):
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, None])
 def test_a_reply_that_nobody_read_is_no_answer_to_the_next(server, error):
     link = link_to(server.url())
-    with suppress(error or ValueError), link.borrow(time.monotonic() + LONG) as lent:
+    with suppress(error or ValueError), lent_by(link) as lent:
         lent.send_command("ECHO", "mine")
         if error is not None:
             raise error
@@ -794,7 +906,7 @@ def test_a_reply_that_nobody_read_is_no_answer_to_the_next(server, error):
 
 def test_an_error_reply_does_not_cost_the_connection(server):
     link = link_to(server.url())
-    with suppress(exceptions.ResponseError), link.borrow(time.monotonic() + LONG) as lent:
+    with suppress(exceptions.ResponseError), lent_by(link) as lent:
         lent.send_command("NONSENSE")
         pytest.fail(lent.read_response())
     ask(link, ("PING",))
@@ -833,7 +945,7 @@ def test_a_forked_child_has_connections_of_its_own(server, tmp_path, authority):
         encrypted = stack.enter_context(redis_server(directory=tmp_path, tls=authority))
         secured = link_to(encrypted.url(), options=trust)
         (over_tls,) = ask(secured, ("CLIENT", "ID"))
-        lent = stack.enter_context(link.borrow(time.monotonic() + LONG))
+        lent = stack.enter_context(lent_by(link))
 
         def child() -> bytes:
             assert link.snapshot() | {"ready": 0, "lent": 0, "dials": 0} == link.snapshot()
