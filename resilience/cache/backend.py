@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,8 +28,9 @@ from django_redis.compressors.identity import IdentityCompressor
 from django_redis.serializers.pickle import PickleSerializer
 
 from resilience.cache import options as options_
+from resilience.cache.bulk import BulkAnswers
 from resilience.cache.extras import Extras
-from resilience.cache.outage import Answers, called_at
+from resilience.cache.outage import called_at
 from resilience.cache.state import state_of
 
 T = TypeVar("T")
@@ -49,8 +49,9 @@ class ResilientCache(Extras, BaseCache):
     """
 
     def __init__(self, server: Any, params: dict[str, Any]) -> None:
-        super().__init__(params)
         alias = _alias_of(server, params)
+        params = {**params, "OPTIONS": params.get("OPTIONS") or {}}  # Django takes no None
+        super().__init__(params)
         self._options = options_.parse(alias, {**params, "LOCATION": server})
         self._server, self._params = server, params
         self._state = state_of(self._options)
@@ -59,7 +60,7 @@ class ResilientCache(Extras, BaseCache):
         plain = (type(self._client._serializer), type(self._client._compressor))  # noqa: SLF001
         is_plain = plain == (PickleSerializer, IdentityCompressor)
         self._loads: Callable[[bytes], Any] = _loads if is_plain else self._client.decode
-        self._answers = Answers(self._state, self._loads, self._encode)
+        self._answers = BulkAnswers(self._state, self._loads, self._encode)
         self._own_keys = type(self).make_key is not BaseCache.make_key
 
     # ── keys and values ─────────────────────────────────────────────────────────────────────────
@@ -181,8 +182,13 @@ class ResilientCache(Extras, BaseCache):
         return self._offer(key, default, timeout, version, ends)
 
     def _offer(self, key: Any, value: Any, timeout: Any, version: int | None, ends: float) -> Any:
-        self._add(key, value, timeout, version, ends)
-        return self._get(key, value, version, ends)  # another's, if that was faster
+        if self._add(key, value, timeout, version, ends):
+            return value
+        there = self._get(key, _MISSING, version, ends)  # another's, if that was faster
+        if there is not _MISSING:
+            return there
+        self._set(key, value, timeout, version, ends)  # there, and it does not decode
+        return value
 
     def incr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:
         """One time for all round trips. The key keeps its time to live, as with django-redis."""
@@ -229,8 +235,7 @@ class ResilientCache(Extras, BaseCache):
 
     def clear(self) -> bool:  # type: ignore[override] # as django-redis
         """Every key of this alias, of every version; never FLUSHDB, which takes others' too."""
-        pattern = self._options.clear_pattern or f"{_literal(str(self.key_prefix))}:*"
-        self._answers.delete_pattern(pattern, self._bulk_ends())
+        self._answers.delete_pattern(self._options.every_key, self._bulk_ends())
         return True
 
     def close(self, **_: Any) -> None:
@@ -335,7 +340,12 @@ async def _in_thread(call: Callable[..., T], *args: Any) -> T:
     # of the call, so that waiting for a thread counts.
     context = copy_context()
     context.run(called_at.set, time.monotonic())
-    return await loop.run_in_executor(_threads(), partial(context.run, call, *args))
+    run = partial(context.run, call, *args)
+    try:
+        running = loop.run_in_executor(_threads(), run)
+    except RuntimeError:  # the interpreter is shutting down and starts no thread
+        return run()
+    return await running
 
 
 def _threads() -> ThreadPoolExecutor:
@@ -366,11 +376,6 @@ def _loads(value: bytes) -> Any:
         except ValueError:
             pass
     return pickle.loads(value)  # noqa: S301 - as django-redis: redis.pickle-untrusted tells when not
-
-
-def _literal(text: str) -> str:
-    """A text as a Redis pattern that means nothing but it."""
-    return re.sub(r"([*?\[\]\\^-])", r"\\\1", text)
 
 
 def _alias_of(server: Any, params: Mapping[str, Any]) -> str:

@@ -23,11 +23,12 @@ from django.utils.module_loading import import_string
 from django_redis.exceptions import ConnectionInterrupted
 from django_redis.util import CacheKey
 
+from resilience.cache.asking import SCAN_COUNT, Unanswered
+from resilience.cache.bulk import BulkAnswers
 from resilience.cache.link import Link
 from resilience.cache.local import MISSING
 from resilience.cache.lock import LocalLock, RedisLock
 from resilience.cache.options import Options
-from resilience.cache.outage import SCAN_COUNT, Answers
 from resilience.cache.pool import deadline
 from resilience.cache.state import AliasState
 from resilience.errors import CacheUnavailable
@@ -42,20 +43,25 @@ class Extra:
     """How one call is guarded.
 
     ``lasts``: within OPERATION_TIMEOUT as a whole; within BULK_TIMEOUT, each round trip within
-    OPERATION_TIMEOUT; or only ``each`` of them. ``outage``, ``memory``: does this process answer in
-    Redis's place while it is away, and where there is none? Which arguments are keys need not be
-    said: django-redis makes a CacheKey of each, whatever its place, name and version.
+    OPERATION_TIMEOUT; or only ``each`` of them. ``journaled``: a key whose change Redis did not
+    acknowledge is taken out of it when it returns. ``outage``, ``memory``: does this process answer
+    in Redis's place while it is away, and where there is none? Which arguments are keys need not
+    be said: django-redis makes a CacheKey of each, whatever its place, name and version.
     """
 
     role: Role
     lasts: Lasts = "operation"
+    journaled: bool = False
     outage: Answer = "raises"
     memory: Answer = "raises"
 
 
 _ROWS: tuple[tuple[str, Extra], ...] = (
     ("ttl pttl", Extra("read", memory="answers")),
-    ("persist expire expire_at pexpire pexpire_at", Extra("write", memory="answers")),
+    (
+        "persist expire expire_at pexpire pexpire_at",
+        Extra("write", journaled=True, memory="answers"),
+    ),
     ("keys iter_keys", Extra("read", "bulk", memory="answers")),
     # An invalidation must not fail; what clear() answers.
     ("delete_pattern", Extra("write", "bulk", outage="answers", memory="answers")),
@@ -75,7 +81,7 @@ EXTRAS = {name: extra for names, extra in _ROWS for name in names.split()}
 class Extras:
     """The part of the backend that has them; what it needs, the backend has made."""
 
-    _answers: Answers
+    _answers: BulkAnswers
     _client: Any
     _options: Options
     _params: dict[str, Any]
@@ -125,8 +131,9 @@ class Extras:
         link = links[0] if len(links) == 1 else random.choice(links)  # noqa: S311 - no secret
         made = self._clients.get((extra.role, link))
         if made is None:
-            made = self._clients[extra.role, link] = Client(self._answers, state, extra.role, link)
+            made = self._clients[extra.role, link] = Client(self, extra.role, link)
         client = copy(made)
+        client.journaled = extra.journaled
         client.left = {
             "operation": options.operation_timeout,
             "bulk": options.bulk_timeout,
@@ -141,36 +148,69 @@ class Client(redis.Redis):
     What the caller does between two round trips of an iterator is not Redis's time.
     """
 
+    journaled = False
     left = inf
 
-    def __init__(self, answers: Answers, state: AliasState, role: Role, link: Link) -> None:
+    def __init__(self, cache: Extras, role: Role, link: Link) -> None:
         super().__init__(connection_pool=link.pool())
-        self._answers, self._state, self._role, self._link = answers, state, role, link
+        self._answers, self._state = cache._answers, cache._state  # noqa: SLF001 - a part of it
+        self._reverse = cache._client.reverse_key  # noqa: SLF001
+        self._role, self._link = role, link
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         state = self._state
         if self.left <= 0:
             raise CacheUnavailable(f"Cache {state.options.alias!r}: {args[0]} took too long.")
-        keys = [arg for arg in args if isinstance(arg, CacheKey)] if self._role == "write" else []
-        breaker = state.write if self._role == "write" else state.read
         began = state.clock()
-        for key in keys:
-            state.store.bump(key)
+        keys = [str(arg) for arg in args if isinstance(arg, CacheKey)]
         try:
-            with deadline(began + min(self.left, state.options.operation_timeout)):
-                ask = partial(super().execute_command, *args, **options)
-                return self._answers.guard(breaker, self._link, str(args[0]), ask)
+            ends = began + min(self.left, state.options.operation_timeout)
+            return self._execute(args, options, keys, ends)
         finally:
             self.left -= state.clock() - began
-            for key in keys:
+
+    def _execute(
+        self, args: tuple[Any, ...], options: dict[str, Any], keys: list[str], ends: float
+    ) -> Any:
+        state, writes = self._state, self._role == "write"
+        if state.journal.active and not all(self._answers.free(key, ends) for key in keys):
+            self._journal(keys, Unanswered())
+            raise state.unavailable(str(args[0]))
+        for key in keys if writes else ():
+            state.store.bump(key)
+        try:
+            with deadline(ends):
+                ask = partial(super().execute_command, *args, **options)
+                breaker = state.write if writes else state.read
+                return self._answers.asking.guard(breaker, self._link, ask)
+        except Unanswered as unanswered:
+            self._journal(keys, unanswered)
+            raise state.unavailable(str(args[0])) from None
+        finally:
+            for key in keys if writes else ():
                 state.store.drop(key)
+
+    def _journal(self, keys: list[str], unanswered: Unanswered) -> None:
+        loose = [key for key in keys if not self._answers.is_strict(self._reverse(key))]
+        if self.journaled and loose:
+            self._answers.mask(loose, unanswered)
 
     def keys(self, pattern: Any = "*", **_: Any) -> Any:
         """By SCAN: KEYS would hold up everybody's Redis, and then be late."""
         return list(dict.fromkeys(self.scan_iter(match=pattern, count=SCAN_COUNT)))
 
     def scan_iter(self, match: Any = None, count: Any = None, **_: Any) -> Iterator[Any]:  # type: ignore[override] # as far as django-redis uses it
-        return super().scan_iter(match=match, count=count or SCAN_COUNT)
+        cursor: int | None = None
+        while cursor != 0:
+            match self.scan(cursor or 0, match=match, count=count or SCAN_COUNT):
+                case (int(cursor), [*names]) if {bytes}.issuperset(map(type, names)):
+                    yield from (name for name in names if not self._is_masked(name))
+                case _:
+                    raise self._state.unavailable("a scan")
+
+    def _is_masked(self, name: Any) -> bool:
+        journal = self._state.journal
+        return journal.active and journal.mask(name.decode(errors="replace")) is not None
 
     def lock(self, name: Any, **options: Any) -> Any:  # type: ignore[override] # by name only
         return RedisLock(self, name, **options)

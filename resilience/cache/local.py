@@ -5,7 +5,6 @@ While Redis answers it is a shadow that nobody is served from; in an outage it a
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from array import array
@@ -14,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from math import inf
 from typing import Final, TypedDict
+
+from resilience.cache.patterns import matcher
 
 OVERHEAD = 320  # bytes that CPython needs for an entry besides its key and value, measured
 STRIPES = 4096
@@ -70,15 +71,18 @@ class LocalStore:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything, fills under way too; nobody may use it meanwhile.
-
-        After a fork: the lock is new, for a thread that does not exist here may hold the old one.
-        """
+        """Forget everything, fills under way too; nobody may use it meanwhile."""
         # Reentrant: a finalizer or a signal handler may use the cache while its thread holds this.
         self._lock = threading.RLock()
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._epoch += 1
         self._bytes = self._hits = self._misses = self._evictions = 0
+
+    def after_fork(self) -> None:
+        """The child knows what its parent knew; a thread that is not here may hold the lock."""
+        self._lock = threading.RLock()
+        self._epoch += 1
+        self._bytes = sum(entry.size for entry in self._entries.values())
 
     # ── what Redis said ─────────────────────────────────────────────────────────────────────────
 
@@ -159,13 +163,14 @@ class LocalStore:
             confirmed, era = (-inf, self._era) if outage else (now, None)
             return self._put(key, _Entry(value, _expiry(now, ttl), confirmed, era, size), now)
 
-    def add(self, key: str, value: bytes, ttl: float | None, max_stale: float | None) -> bool:
-        """Write in an outage if ``read()`` has no answer, in one step; was there none?"""
+    def add(
+        self, key: str, value: bytes, ttl: float | None, max_stale: float | None, *, own: bool
+    ) -> bool:
+        """Write in an outage if ``read()`` has no answer, in one step; is it there now?"""
         with self._lock:
-            if self.read(key, max_stale) is not None:
+            if self.read(key, max_stale, own=own) is not None:
                 return False
-            self.write(key, value, ttl, outage=True)
-            return True
+            return self.write(key, value, ttl, outage=True)
 
     def replace(self, key: str, old: bytes, new: bytes) -> bool:
         """Write in an outage, for the time that is left, if it still is the old value; is it?"""
@@ -195,15 +200,6 @@ class LocalStore:
             self._live(key)  # removed, if that time has come
             return True
 
-    def clear(self, prefix: str | None = None) -> int:
-        """Drop every key, or those that begin with a prefix; how many."""
-        with self._lock:
-            self._epoch += 1
-            gone = [key for key in list(self._entries) if key.startswith(prefix or "")]
-            for key in gone:
-                self._remove(key)
-            return len(gone)
-
     def demote(self) -> None:
         """The outage is over: what was written in it is not served in the next one."""
         with self._lock:
@@ -211,10 +207,11 @@ class LocalStore:
 
     # ── what it knows ───────────────────────────────────────────────────────────────────────────
 
-    def read(self, key: str, max_stale: float | None) -> bytes | None:
+    def read(self, key: str, max_stale: float | None, *, own: bool = False) -> bytes | None:
         """The answer in an outage: written in it, or confirmed by Redis at most max_stale ago.
 
-        None trusts every entry until it expires: the store of a cache without a server.
+        None trusts every entry until it expires: the store of a cache without a server. ``own``
+        trusts what was written in an earlier outage too: nothing else holds for that key.
         """
         with self._lock:
             entry = self._entries.get(key)
@@ -225,6 +222,7 @@ class LocalStore:
                 elif (
                     max_stale is None
                     or entry.era == self._era
+                    or (own and entry.era is not None)
                     or now - entry.confirmed <= max_stale
                 ):
                     self._hits += 1
@@ -304,62 +302,3 @@ def _expiry(now: float, ttl: float | None) -> float:
 def _size(key: str, value: bytes) -> int:
     length = len(key) if key.isascii() else len(key.encode("utf-8", "surrogatepass"))
     return length + len(value) + OVERHEAD
-
-
-# ── patterns ────────────────────────────────────────────────────────────────────────────────────
-
-
-def matcher(pattern: str) -> Callable[[str], bool]:
-    """Tell which keys a Redis pattern means: by byte, with ``[^a]`` and backslashes, as KEYS does.
-
-    A star never goes back on what an earlier one took, so the time is bounded.
-    """
-    glob = pattern.encode("utf-8", "surrogatepass")
-    pieces = [b""]  # between the stars
-    at = 0
-    while at < len(glob):
-        at += 1
-        match glob[at - 1 : at]:
-            case b"*":
-                pieces.append(b"")
-            case b"?":
-                pieces[-1] += b"."
-            case b"[":
-                some, at = _some(glob, at)
-                pieces[-1] += some
-            case b"\\" if at < len(glob):
-                pieces[-1] += re.escape(glob[at : at + 1])
-                at += 1
-            case literal:
-                pieces[-1] += re.escape(literal)
-    first, *middle = pieces
-    last = b".*" + middle.pop() if middle else b""
-    taken = b"".join(b"(?>.*?%b)" % piece for piece in middle)
-    compiled = re.compile(first + taken + last, re.DOTALL)
-    return lambda key: compiled.fullmatch(key.encode("utf-8", "surrogatepass")) is not None
-
-
-def _some(glob: bytes, at: int) -> tuple[bytes, int]:
-    """The brackets that begin before ``at``, as a regular expression, and where they end.
-
-    Redis's own reading: the end of the pattern closes them, and ``[a-]`` is a range to ``]``.
-    """
-    inverted = glob[at : at + 1] == b"^"
-    at += inverted
-    members: set[int] = set()
-    while at < len(glob) and glob[at] != ord("]"):
-        if glob[at] == ord("\\") and at + 1 < len(glob):
-            members.add(glob[at + 1])
-            at += 2
-        elif glob[at + 1 : at + 2] == b"-" and at + 2 < len(glob):
-            # Redis compares signed chars: bytes above 127 come before the others.
-            low, high = sorted((glob[end] + 128) % 256 for end in (at, at + 2))
-            members.update((place - 128) % 256 for place in range(low, high + 1))
-            at += 3
-        else:
-            members.add(glob[at])
-            at += 1
-    if inverted:
-        members = set(range(256)) - members
-    listed = b"".join(b"\\x%02x" % member for member in sorted(members))
-    return (b"[%b]" % listed if listed else b"(?!)"), at + 1

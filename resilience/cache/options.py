@@ -27,6 +27,7 @@ from django.core.cache.backends.base import (
 
 from resilience.cache import locations
 from resilience.cache.locations import Location, kind, word
+from resilience.cache.patterns import literal
 from resilience.env.casts import Refused
 from resilience.errors import did_you_mean
 
@@ -50,6 +51,9 @@ _ALLOWED_CLASSES = {
     "REDIS_CLIENT_CLASS": ("redis.Redis", "redis.client.Redis"),
     "PARSER_CLASS": (),
 }
+
+
+LONGEST = 86_400  # seconds; what a socket takes ends at 24 days
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,6 +95,11 @@ class Options:
         if self.sentinels:  # two Sentinels may know two servers by one name
             host += "@" + ",".join(f"{name}:{number}" for name, number in sorted(self.sentinels))
         return host, primary.port, primary.db
+
+    @cached_property
+    def every_key(self) -> str:
+        """The Redis pattern of all keys of this alias, of every version."""
+        return self.clear_pattern or f"{literal(str(self.key_prefix))}:*"
 
     @cached_property
     def fingerprint(self) -> str:
@@ -179,8 +188,8 @@ def _resilience(raw: object) -> dict[str, Any]:
 
 def _positive(name: str, value: object) -> float:
     seconds = _seconds(name, value)
-    if not seconds:
-        raise Refused(f"{name} must be more than 0 seconds")
+    if not 0 < seconds <= LONGEST:
+        raise Refused(f"{name} must be more than 0 and at most {LONGEST} seconds")
     return seconds
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
-import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from redis import exceptions
 
 from resilience.cache.faults import Kind, classify
+from resilience.cache.worker import Worker
 
 if TYPE_CHECKING:
     from resilience.cache.breaker import Breaker
@@ -24,44 +23,24 @@ JITTER = 0.2  # of the period, so that a thousand processes do not ask in step
 _KEY_MS = 1000
 
 
-class Prober:
-    """One daemon thread per alias, alive while a role is open."""
+class Prober(Worker):
+    """Of one alias; at work while a role is open."""
 
     def __init__(self, state: AliasState) -> None:
+        super().__init__(f"resilience-prober-{state.options.alias}")
         self._state = state
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._stopped = threading.Event()
+        self._began = 0.0
 
-    def start(self) -> None:
-        """Probe until every role is closed. Does nothing if that is under way."""
-        with self._lock:
-            alive = self._thread is not None and self._thread.is_alive()
-            if alive or self._stopped.is_set():
-                return
-            name = f"resilience-prober-{self._state.options.alias}"
-            self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-            # Without a thread to be had the next open circuit or fallback tries again.
-            with contextlib.suppress(RuntimeError):
-                self._thread.start()
+    def begin(self) -> float:
+        self._began = self._state.clock()
+        return self._pause()
 
-    def stop(self) -> None:
-        """End for good."""
-        self._stopped.set()
+    def turn(self) -> float:
+        self.probe()
+        return self._pause()
 
-    def _run(self) -> None:
-        began = self._state.clock()
-        while not self._stopped.is_set():
-            late = self._state.clock() - began > LATER
-            period = PERIOD_LATER if late else PERIOD
-            jitter = 1 + random.uniform(-JITTER, JITTER)  # noqa: S311 - no secret
-            if self._stopped.wait(period * jitter):
-                return
-            self.probe()
-            with self._lock:
-                if self._state.read.closed and self._state.write.closed:
-                    self._thread = None
-                    return
+    def is_idle(self) -> bool:
+        return self._state.read.closed and self._state.write.closed
 
     def probe(self) -> None:
         """Ask once for each role that is open."""
@@ -69,6 +48,11 @@ class Prober:
         key = state.probe_key
         self._probe_role(state.read, state.readers, ("GET", key))
         self._probe_role(state.write, state.writers, ("SET", key, b"1", "PX", _KEY_MS))
+
+    def _pause(self) -> float:
+        late = self._state.clock() - self._began > LATER
+        jitter = 1 + random.uniform(-JITTER, JITTER)  # noqa: S311 - no secret
+        return (PERIOD_LATER if late else PERIOD) * jitter
 
     def _probe_role(self, breaker: Breaker, links: Sequence[Link], command: Command) -> None:
         """One server that answers is enough: reads leave out those that are down."""

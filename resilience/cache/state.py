@@ -7,13 +7,14 @@ that they shadow: two aliases of one database agree.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from django.core.cache import caches
 from django.dispatch import Signal
@@ -21,17 +22,18 @@ from django.dispatch import Signal
 from resilience import redact
 from resilience.cache.breaker import Breaker
 from resilience.cache.faults import Kind
+from resilience.cache.flusher import Flusher
+from resilience.cache.journal import Journal
 from resilience.cache.link import Link
 from resilience.cache.local import LocalStore
 from resilience.cache.lock import Held
 from resilience.cache.prober import Prober
 from resilience.cache.servers import servers_of
+from resilience.cache.telling import Telling
 from resilience.errors import CacheUnavailable
 
 if TYPE_CHECKING:
     from resilience.cache.options import Options
-
-logger = logging.getLogger("resilience.cache")
 
 state_changed = Signal()
 """Sent when a role of an alias opens or closes, in the thread that saw it.
@@ -39,17 +41,24 @@ state_changed = Signal()
 With ``alias`` (the sender too), ``role`` ("read" or "write"), ``old``, ``new`` and ``why``.
 """
 
-SUMMARY_SECONDS = 10.0
+EXIT_SECONDS = 1.0  # for what the journals still hold when the process ends
+
+
+class Store(NamedTuple):
+    """What this process holds of one database of one server, whatever aliases lead there."""
+
+    local: LocalStore
+    journal: Journal
 
 
 class AliasState:
     """One alias: a breaker per role, the links of its servers, the store behind them."""
 
     def __init__(
-        self, options: Options, store: LocalStore, clock: Callable[[], float] = time.monotonic
+        self, options: Options, store: Store, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.options = options
-        self.store = store
+        self.store, self.journal = store
         self.clock = clock
         # Under the alias's own prefix: an ACL may allow no other.
         self.probe_key = options.key_func("resilience-probe", options.key_prefix, 1)
@@ -65,37 +74,30 @@ class AliasState:
         self.read = Breaker(self.clock, partial(self._changed, "read"))
         self.write = Breaker(self.clock, partial(self._changed, "write"))
         self.prober = Prober(self)
+        self.flusher = Flusher(self)
         self.locks = Held(self.clock)
+        self._telling = Telling(self.options.alias, self.clock)
         self._last_error = ""
         self._last_kind: Kind | None = None
         self._fallbacks = 0
-        self._said_at = -SUMMARY_SECONDS
-        self._counted = 0
 
     # ── what happened ───────────────────────────────────────────────────────────────────────────
 
     def note(self, kind: Kind, error: BaseException) -> None:
-        """Remember why Redis did not answer; configuration errors and refusals are said at once."""
-        first = kind is not self._last_kind
+        """Remember why Redis did not answer; refusals are said at once."""
         self._last_kind, self._last_error = kind, redact.exception(error)
-        if kind is Kind.PERMISSION and first:
-            logger.error(
-                "cache %s: a command is not allowed: %s", self.options.alias, self._last_error
-            )
+        if kind is Kind.PERMISSION:
+            self._telling.refusal(self._last_error)
 
     def count_fallback(self) -> None:
-        """A read that this process answered instead; one summary in 10 s says how many."""
+        """A read that this process answered instead."""
         self._fallbacks += 1
-        if self.clock() - self._said_at >= SUMMARY_SECONDS:
-            self._said_at = self.clock()
-            if self._fallbacks - self._counted > 1:
-                logger.warning(
-                    "cache %s: %d reads answered without Redis so far: %s",
-                    self.options.alias,
-                    self._fallbacks,
-                    self._last_error,
-                )
-            self._counted = self._fallbacks
+        self._telling.fallback(self._fallbacks, self._last_error)
+
+    def flush(self) -> None:
+        """Something was journaled: take it out of Redis soon, or when its circuit closes."""
+        if self.write.closed:
+            self.flusher.start()
 
     def unavailable(self, what: str) -> CacheUnavailable:
         """The error for something that only Redis may answer, with the reason it does not."""
@@ -112,15 +114,14 @@ class AliasState:
         if new == "open":
             loud = self._last_kind is Kind.CONFIGURATION
             level = logging.CRITICAL if loud else logging.ERROR
-            logger.log(
-                level, "cache %s: %s falls back: %s (%s)", alias, role, why, self._last_error
-            )
-            self._said_at = self.clock()
+            self._telling.change(level, f"{role} falls back: {why} ({self._last_error})")
             self.prober.start()
         else:
-            logger.warning("cache %s: %s is back on Redis: %s", alias, role, why)
+            self._telling.change(logging.WARNING, f"{role} is back on Redis: {why}")
             if role == "read":
                 self.store.demote()
+            elif self.journal.due_in() is not None:
+                self.flusher.start(wake=True)
             self._last_kind = None
         state_changed.send_robust(sender=alias, alias=alias, role=role, old=old, new=new, why=why)
 
@@ -135,7 +136,7 @@ class AliasState:
             "since_seconds": round(now - self.read.since, 3),
             "read": _role(self.read, now),
             "write": _role(self.write, now),
-            "journal": {"keys": 0},
+            "journal": self.journal.snapshot(),
             "l1": dict(self.store.snapshot()),
             "links": [link.snapshot() for link in (*self.primary, *self.replicas)],
             "last_error": self._last_error,
@@ -144,19 +145,19 @@ class AliasState:
 
     def after_fork(self) -> None:
         """The child starts anew: the parent's threads, locks and sockets are not its own."""
-        self.store.reset()
         self._begin()
 
     def reset(self) -> None:
-        """End the prober and every connection (tests, changed settings)."""
+        """End the threads and every connection (tests, changed settings)."""
         self.prober.stop()
+        self.flusher.stop()
         for link in (*self.primary, *self.replicas):
             link.reset()
 
 
 _lock = threading.Lock()
 _states: dict[tuple[str, str], AliasState] = {}
-_stores: dict[tuple[Any, ...], LocalStore] = {}
+_stores: dict[tuple[Any, ...], Store] = {}
 
 
 def state_of(options: Options) -> AliasState:
@@ -167,10 +168,13 @@ def state_of(options: Options) -> AliasState:
         return found
     with _lock:
         if key not in _states:
+            if not _states:
+                atexit.register(_at_exit)
             store = _stores.get(options.store_key)
             if store is None:
-                store = _stores[options.store_key] = LocalStore(options.l1_max_bytes)
-            store.grow(options.l1_max_bytes)
+                store = Store(LocalStore(options.l1_max_bytes), Journal())
+                _stores[options.store_key] = store
+            store.local.grow(options.l1_max_bytes)
             _states[key] = AliasState(options, store)
         return _states[key]
 
@@ -218,8 +222,15 @@ def reset() -> None:
         states = list(_states.values())
         _states.clear()
         _stores.clear()
+    atexit.unregister(_at_exit)
     for each in states:
         each.reset()
+
+
+def _at_exit() -> None:
+    ends = time.monotonic() + EXIT_SECONDS
+    for each in _states.values():
+        each.flusher.finish(ends)
 
 
 def _role(breaker: Breaker, now: float) -> dict[str, Any]:
@@ -234,6 +245,9 @@ def _role(breaker: Breaker, now: float) -> dict[str, Any]:
 def _after_fork() -> None:
     global _lock  # noqa: PLW0603 - a thread that does not exist here may hold the old one
     _lock = threading.Lock()
+    for store in _stores.values():
+        store.local.after_fork()
+        store.journal.after_fork()
     for each in _states.values():
         each.after_fork()
 

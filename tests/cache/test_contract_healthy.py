@@ -200,7 +200,6 @@ def test_what_does_not_decode_is_a_miss(fresh, raw):
         for _ in range(2):  # from Redis for the first time, then known here
             assert cache.get("key", "miss") == "miss"
             assert cache.get_many(["key"]) == {}
-            assert cache.get_or_set("key", "computed") == "computed"
         with pytest.raises(ValueError, match="not found"):
             cache.incr("key")
         with pytest.raises(ValueError, match="not found"):
@@ -211,8 +210,10 @@ def test_what_does_not_decode_is_a_miss(fresh, raw):
             cache.incr("key")
         state.force("default", "closed")
         assert state.status()["last_error"] == ""
-        cache.set("key", "good")
-        assert cache.get("key") == "good"
+        assert cache.add("key", "new") is False
+        computed = iter(["once", "twice"])
+        assert [cache.get_or_set("key", lambda: next(computed)) for _ in range(2)] == ["once"] * 2
+        assert cache.get("key") == "once"
 
 
 @pytest.mark.parametrize(

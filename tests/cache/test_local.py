@@ -14,7 +14,8 @@ import pytest
 from hypothesis import example, given, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from resilience.cache.local import MISSING, OVERHEAD, LocalStore, matcher
+from resilience.cache.local import MISSING, OVERHEAD, LocalStore
+from resilience.cache.patterns import matcher
 from tests.servers import RedisServer, redis_server
 
 
@@ -131,8 +132,6 @@ CHANGES = {
     "touch": lambda store: store.touch("a", 60),
     "bump": lambda store: store.bump("a"),
     "bump-all": lambda store: store.bump(None),
-    "clear": lambda store: store.clear(),
-    "clear-prefix": lambda store: store.clear("b"),  # a key that is not here yet may be meant
     "reset": lambda store: store.reset(),
 }
 
@@ -339,14 +338,6 @@ class Machine(RuleBasedStateMachine):
             entry.expires = inf if ttl is None else self.clock.now + ttl
             self.live(key)
 
-    @rule(prefix=st.sampled_from([None, "a:", "b", "c"]))
-    def clear(self, prefix: str | None) -> None:
-        self.void(None)
-        gone = [key for key in self.kept if key.startswith(prefix or "")]
-        for key in gone:
-            del self.kept[key]
-        assert self.store.clear(prefix) == len(gone)
-
     @rule()
     def demote(self) -> None:
         self.store.demote()
@@ -396,7 +387,7 @@ def test_threads_at_once():
 
     def hammer(seed: int) -> None:
         chance = random.Random(seed)  # noqa: S311 - no secret
-        for turn in range(3000):
+        for _ in range(3000):
             key = f"key:{chance.randrange(40)}"
             value = f"{key}=".encode() + b"x" * chance.randrange(150)
             token = store.token(key)
@@ -407,9 +398,7 @@ def test_threads_at_once():
                     store.write(key, value, 0.001, outage=False, token=token)
                 case 2:
                     store.drop(key)
-                case 3 if turn % 50 == 0:
-                    store.clear("key:1")
-                case 4:
+                case 3 | 4:
                     store.touch(key, 30)
                 case 5 | 6:
                     store.confirm(key, value)
@@ -426,7 +415,8 @@ def test_threads_at_once():
         list(pool.map(hammer, range(8)))
     sizes = [entry.size for entry in store._entries.values()]
     assert sum(sizes) == store.snapshot()["bytes"]
-    assert store.clear() == len(sizes)
+    for key in list(store._entries):
+        store.drop(key)
     assert store.snapshot()["bytes"] == 0
 
 

@@ -120,7 +120,7 @@ def test_a_summary_every_ten_seconds_says_how_many(said):
     with Refused() as fault, alias(url_of(fault), OPERATION_TIMEOUT=LONG) as cache:
         open_both(cache)
         before, now = len(said()), state_of(cache).clock()
-        state_of(cache).clock = lambda: now
+        state_of(cache)._telling._clock = lambda: now
         for lines in (1, 2, 3):
             now += 11
             for _ in range(CALLS):
@@ -500,7 +500,7 @@ def test_children_of_a_fork_begin_anew(fresh):
         assert child.pop("stands", "open") == "open"
         assert child == {
             "state": "closed",
-            "l1": 0,
+            "l1": 1,  # what the parent knew of Redis, for an outage
             "threads": 1,
             "ready": 0,
             "get": 1,

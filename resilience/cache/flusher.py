@@ -1,0 +1,162 @@
+"""Takes out of Redis what the journal masks, as soon as writes are answered again.
+
+In batches with pauses, so that requests do not notice: on loopback 100 000 UNLINKs at full speed
+take 0.16 s and lift the p99 of others from 1.4 to 3.6 ms; 100 at a time with 2 ms between take
+3.4 s and lift nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from resilience.cache.asking import Asking, Unanswered
+from resilience.cache.faults import Kind
+from resilience.cache.worker import Worker
+
+if TYPE_CHECKING:
+    from resilience.cache.journal import Mask, Scope
+    from resilience.cache.state import AliasState
+
+logger = logging.getLogger("resilience.cache")
+
+BATCH = 40  # keys
+PAUSE = 0.002  # seconds between batches
+RETRY = 0.5  # seconds after a failure that opened no circuit
+
+
+class Flusher(Worker):
+    """Of one alias; two on one store share the work."""
+
+    def __init__(self, state: AliasState) -> None:
+        super().__init__(f"resilience-journal-{state.options.alias}")
+        self._state = state
+        self._asking = Asking(state)
+        self._scan: tuple[Scope, Iterator[list[bytes]]] | None = None
+
+    def begin(self) -> float:
+        """What has just failed would fail again."""
+        return RETRY
+
+    def turn(self) -> float:
+        """One batch."""
+        try:
+            worked = self._free() or self._free_again() or self._free_page()
+        except Unanswered:
+            return RETRY
+        return PAUSE if worked else min(RETRY, self._state.journal.due_in() or 0.0)
+
+    def is_idle(self) -> bool:
+        """An open circuit has to close first, and whoever closes it starts this."""
+        return not self._state.write.closed or self._state.journal.due_in() is None
+
+    def finish(self, ends: float) -> None:
+        """The process ends: try until then, and say what is left."""
+        self.stop()
+        state, journal = self._state, self._state.journal
+        if journal.due_in() is None:
+            return
+        journal.hurry()
+        if not state.write.closed:
+            state.prober.probe()
+        while state.write.closed and state.clock() < ends and journal.due_in() == 0:
+            self.turn()
+        left = journal.snapshot()
+        if left["keys"] or left["patterns"]:
+            logger.error(
+                "cache %s: this process ends before Redis took back %d keys and %d patterns; until "
+                "their time to live others may read what they held before",
+                state.options.alias,
+                left["keys"],
+                left["patterns"],
+            )
+
+    def _free(self) -> bool:
+        """A batch of masked keys; was there one? Raises Unanswered, and nothing is lost."""
+        journal = self._state.journal
+        taken = journal.take(BATCH)
+        if not taken:
+            return False
+        try:
+            self._asking.unlink([name for name, _ in taken], self._ends())
+        except Unanswered as unanswered:
+            if unanswered.kind is not Kind.PERMISSION:
+                journal.put_back(taken)
+                raise
+            self._free_each(taken)
+        except BaseException:
+            journal.put_back(taken)
+            raise
+        else:
+            for name, mask in taken:
+                self._is_free(name, mask)
+        return True
+
+    def _free_each(self, taken: list[tuple[str, Mask]]) -> None:
+        """One by one: an ACL that forbids a key refuses the whole batch."""
+        while taken:
+            name, mask = taken[-1]
+            try:
+                self._asking.unlink([name], self._ends())
+            except Unanswered as unanswered:
+                if unanswered.kind is not Kind.PERMISSION:
+                    self._state.journal.put_back(taken)
+                    raise
+                self._state.journal.refuse(name)
+            else:
+                self._is_free(name, mask)
+            taken.pop()
+
+    def _is_free(self, name: str, mask: Mask) -> None:
+        if self._state.journal.done(name, mask):
+            self._state.store.drop(name)
+
+    def _free_again(self) -> bool:
+        """A batch of keys whose lost write may have been delivered after all."""
+        journal = self._state.journal
+        taken = journal.take_again(BATCH)
+        if not taken:
+            return False
+        try:
+            self._asking.unlink([name for name, _ in taken], self._ends())
+        except Unanswered as unanswered:
+            if unanswered.kind is not Kind.PERMISSION:  # then the first one was refused too
+                journal.again(taken)
+                raise
+        for name, _ in taken:
+            self._state.store.drop(name)
+        return True
+
+    def _free_page(self) -> bool:
+        """The next page of a scan; from the start after a failure, which no cursor outlives."""
+        journal = self._state.journal
+        scope = journal.scope()
+        if scope is None:
+            return False
+        if self._scan is None or self._scan[0] is not scope:
+            self._scan = scope, self._asking.scan(scope.pattern)
+        try:
+            names = next(self._scan[1], None)
+            if names is None:
+                journal.scanned(scope)
+                self._scan = None
+            else:
+                self._free_names(scope, names)
+        except Unanswered as unanswered:
+            self._scan = None
+            if unanswered.kind is not Kind.PERMISSION:
+                raise
+            journal.postpone(scope)
+        return True
+
+    def _free_names(self, scope: Scope, names: list[bytes]) -> None:
+        known = {name.decode(errors="surrogateescape"): name for name in names}
+        found = [name for name in known if name not in scope.free]
+        if found:
+            self._asking.unlink([known[name] for name in found], self._ends())
+        for name in found:
+            self._state.store.drop(name)
+
+    def _ends(self) -> float:
+        return self._state.clock() + self._state.options.operation_timeout

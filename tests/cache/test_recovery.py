@@ -1,0 +1,330 @@
+"""What an outage leaves in Redis is taken out of it: call by call, and at the end of a process.
+
+The faults themselves, and many processes at once, are in test_resurrection.py.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.core.cache import caches
+
+from resilience.cache import journal, state
+from resilience.cache.journal import Journal
+from resilience.errors import CacheUnavailable
+from resilience.simulation import faults
+from resilience.simulation.proxy import Proxy
+from tests.cache.aliases import LONG, alias, config, state_of, until, using
+from tests.processes import run
+
+OLD = {"a": "old", "b": "old", "c": "old"}
+
+
+@pytest.fixture(params=["write", None], ids=["writes", "all"])
+def outage(request):
+    """Both kinds: of writes alone, while Redis is read, and of everything."""
+
+    @contextmanager
+    def away(alias: str = "default"):
+        state.force(alias, "open", request.param)
+        yield
+        state.force(alias, "closed", request.param)
+
+    away.reads = request.param is None  # type: ignore[attr-defined]
+    return away
+
+
+def flushed(cache: Any) -> bool:
+    return until(lambda: not state_of(cache).journal.active)
+
+
+CHANGES: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
+    "set": (lambda cache: cache.set("a", "new"), {"a": "new"}),
+    "set with nothing left": (lambda cache: cache.set("a", "new", 0), {}),
+    "set if there": (lambda cache: cache.set("a", "new", xx=True), {"a": "new"}),
+    "set_many": (lambda cache: cache.set_many({"a": "new"}), {"a": "new"}),
+    "delete": (lambda cache: cache.delete("a"), {}),
+    "delete_many": (lambda cache: cache.delete_many(["a"]), {}),
+    "touch": (lambda cache: cache.touch("a", 60), {"a": "old"}),
+    "clear": (lambda cache: cache.clear(), {}),
+    "delete_pattern": (lambda cache: cache.delete_pattern("a*"), {}),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_was_changed_is_not_read_back(fresh, outage, name):
+    change, meanwhile = CHANGES[name]
+    with alias(fresh.url(), OPERATION_TIMEOUT=LONG) as cache:
+        cache.set_many(OLD)
+        with outage():
+            change(cache)
+            assert cache.get_many(["a"]) == meanwhile
+            assert cache.get("a") == meanwhile.get("a")
+            assert cache.has_key("a") is bool(meanwhile)
+            assert fresh.command("GET", ":1:a") is not None
+        assert cache.get("a") is None  # the first thing that is asked
+        assert cache.get_many(["a"]) == {}
+        assert flushed(cache)
+        assert fresh.command("GET", ":1:a") is None
+        cache.set("a", "newer")
+        assert cache.get("a") == "newer"
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_twin__without_a_journal_the_old_value_is_back(fresh, outage, monkeypatch, name):
+    monkeypatch.setattr(Journal, "enabled", False)
+    change, _ = CHANGES[name]
+    with alias(fresh.url(), OPERATION_TIMEOUT=LONG) as cache:
+        cache.set_many(OLD)
+        with outage():
+            change(cache)
+        assert cache.get("a") == "old"
+
+
+@pytest.mark.parametrize("name", ["persist", "expire", "pexpire", "expire_at", "pexpire_at"])
+def test_a_time_to_live_that_redis_did_not_take(fresh, outage, name):
+    arguments = () if name == "persist" else (60,)
+    with alias(fresh.url(), OPERATION_TIMEOUT=LONG) as cache:
+        cache.set_many(OLD)
+        with outage(), pytest.raises(CacheUnavailable):
+            getattr(cache, name)("a", *arguments)
+        assert cache.ttl("a") == 0  # gone, whoever asks
+        assert cache.get_many(OLD) == {"b": "old", "c": "old"}
+
+
+def test_incr_version_in_an_outage_leaves_neither_version(fresh, outage):
+    with alias(fresh.url(), OPERATION_TIMEOUT=LONG) as cache:
+        cache.set("a", "old")
+        cache.set("a", "older", version=2)
+        assert cache.get("a") == "old"
+        with outage():
+            assert cache.incr_version("a") == 2
+            assert cache.get("a") is None
+            assert cache.get("a", version=2) == "old"
+        assert flushed(cache)
+        assert fresh.command("KEYS", "*") == []
+
+
+def test_what_is_never_taken_out(fresh, outage):
+    strict = ["limit:*"]
+    with alias(fresh.url(), OPERATION_TIMEOUT=LONG, STRICT=strict) as cache:
+        cache.set_many({"limit:a": 1, "count": 1})
+        cache.sadd("members", "a")
+        assert cache.get_many(["limit:a", "count"]) == {"limit:a": 1, "count": 1}
+        with outage():
+            assert cache.add("count", 5) is False
+            assert cache.add("lock", "mine") is True
+            assert cache.incr("count") == 2
+            for method, *arguments in (
+                ("set", "limit:a", 2),
+                ("delete", "limit:a"),
+                ("touch", "limit:a"),
+                ("incr", "limit:a"),
+                ("sadd", "members", "b"),
+                ("expire", "limit:a", 60),
+                ("lock", "lock"),
+            ):
+                with pytest.raises(CacheUnavailable):
+                    getattr(cache, method)(*arguments)
+        assert not state_of(cache).journal.active
+        assert cache.get_many(["limit:a", "count"]) == {"limit:a": 1, "count": 1}
+        assert cache.smembers("members") == {"a"}
+
+
+@pytest.mark.parametrize("name", ["set_many", "delete_many"])
+def test_many_keys_of_which_some_are_strict(fresh, outage, name):
+    with alias(fresh.url(), OPERATION_TIMEOUT=LONG, STRICT=["b"]) as cache:
+        cache.set_many(OLD)
+        with outage(), pytest.raises(CacheUnavailable):
+            getattr(cache, name)(dict.fromkeys(OLD, "new") if name == "set_many" else list(OLD))
+        assert flushed(cache)
+        assert cache.get_many(OLD) == {"b": "old"}
+
+
+@pytest.mark.parametrize(
+    ("operate", "found"),
+    [
+        (lambda cache: cache.add("a", "new"), True),
+        (lambda cache: cache.set("a", "new"), True),
+        (lambda cache: cache.set("a", "new", xx=True), False),
+        (lambda cache: cache.delete("a"), False),
+        (lambda cache: cache.touch("a"), False),
+        (lambda cache: cache.has_key("a"), False),
+        (lambda cache: cache.sadd("a", "member"), 1),
+        (lambda cache: cache.ttl("a"), 0),
+        (lambda cache: cache.keys("*"), ["b", "c"]),
+        (lambda cache: cache.get_or_set("a", "new"), "new"),
+        (lambda cache: cache.lock("a").acquire(blocking=False), True),
+    ],
+    ids="add set xx delete touch has sadd ttl keys get_or_set lock".split(),
+)
+def test_an_operation_on_a_masked_key_sees_it_gone(fresh, monkeypatch, operate, found):
+    monkeypatch.setattr("resilience.cache.flusher.Flusher.start", lambda *_, **__: None)
+    with alias(fresh.url(), OPERATION_TIMEOUT=LONG) as cache:
+        cache.set_many(OLD)
+        state.force("default", "open")
+        cache.delete("a")
+        state.force("default", "closed")
+        result = operate(cache)
+        assert sorted(result) == found if isinstance(found, list) else result == found
+
+
+def test_counting_on_a_masked_key(fresh, monkeypatch):
+    monkeypatch.setattr("resilience.cache.flusher.Flusher.start", lambda *_, **__: None)
+    with alias(fresh.url(), OPERATION_TIMEOUT=LONG) as cache:
+        cache.set("a", 5)
+        state.force("default", "open")
+        cache.set("a", 7)
+        assert cache.incr("a") == 8
+        state.force("default", "closed")
+        with pytest.raises(ValueError, match="not found"):
+            cache.incr("a")
+        assert cache.get("a") is None
+
+
+def test_two_caches_on_one_database_mask_each_others_keys(fresh, outage):
+    same = config(fresh.url(), OPERATION_TIMEOUT=LONG)
+    with using(default=same, other=config(fresh.url(), OPERATION_TIMEOUT=LONG + 1)) as cache:
+        other = caches["other"]
+        other.set("a", "old")
+        with outage():
+            cache.set("a", "new")
+            assert other.get("a") is None  # it has no circuit open, and takes the key out
+        assert cache.get("a") is None
+
+
+# ── too many ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_more_than_the_journal_holds_becomes_a_scan(fresh, outage, monkeypatch):
+    monkeypatch.setattr(journal, "LIMIT", 50)
+    with alias(fresh.url(), OPERATION_TIMEOUT=LONG, L1_MAX_BYTES=2**24) as cache:
+        cache.set_many({f"k{n}": "old" for n in range(200)})
+        fresh.command("SET", "foreign", "kept")
+        with outage():
+            for number in range(100):
+                cache.set(f"k{number}", "new")
+            assert cache.get("k5") == "new"
+            assert state.status()["journal"]["patterns"] == 1
+        assert cache.get_many([f"k{n}" for n in range(10)]) == {}
+        cache.set("k1", "newest")
+        assert flushed(cache)
+        assert cache.get("k1") == "newest"
+        assert sorted(fresh.command("KEYS", "*")) == [b":1:k1", b"foreign"]
+
+
+def test_a_scan_that_is_interrupted_begins_again(fresh):
+    with Proxy(fresh.host, fresh.port) as proxy:
+        url = f"redis://{proxy.host}:{proxy.port}/0"
+        with alias(url, OPERATION_TIMEOUT=0.5) as cache:
+            for start in range(0, 5000, 500):
+                cache.set_many({f"k{n}": "old" for n in range(start, start + 500)})
+            state.force("default", "open")
+            cache.clear()
+            state.force("default", "closed")
+            for _ in range(3):
+                until(lambda: fresh.command("DBSIZE") < 5000, 0.05)
+                proxy.fault = faults.Reset()
+                proxy.fault = None
+            state.force("default", None)
+            assert flushed(cache)
+            assert fresh.command("KEYS", ":1:k*") == []
+
+
+# ── unknown outcomes ────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_may_be_done_late_is_taken_out_twice(fresh, monkeypatch):
+    monkeypatch.setattr(journal, "AGAIN_AFTER", 0.3)
+    with Proxy(fresh.host, fresh.port) as proxy:
+        url = f"redis://{proxy.host}:{proxy.port}/0"
+        with alias(url, OPERATION_TIMEOUT=0.2) as cache:
+            cache.set("a", "old")
+            proxy.fault = faults.Silence()
+            cache.set("a", "new")
+            proxy.fault = None
+            assert until(lambda: state.status()["journal"]["keys"] == 0)
+            assert state.status()["journal"]["again"] == 1
+            fresh.command("SET", ":1:a", "late")
+            assert until(lambda: state.status()["journal"]["again"] == 0)
+            assert fresh.command("GET", ":1:a") is None
+            assert cache.get("a") is None
+
+
+# ── processes ───────────────────────────────────────────────────────────────────────────────────
+
+PROCESS = """
+import json, os, sys
+from django.conf import settings
+settings.configure(SECRET_KEY="x", CACHES={"default": json.loads(sys.argv[1])})
+import django
+django.setup()
+from django.core.cache import cache
+from resilience.cache import force, status
+cache.set_many({"a": "old", "b": "old"})
+force("default", "open")
+cache.set("a", "new")
+"""
+ENDS = (
+    PROCESS
+    + """
+if "back" in sys.argv:
+    force("default", None)
+"""
+)
+FORKS = (
+    PROCESS
+    + """
+reading, writing = os.pipe()
+if os.fork() == 0:
+    found = [status()["journal"]["keys"], cache.get("a"), cache.get("b")]
+    os.write(writing, json.dumps(found).encode())
+    os._exit(0)
+os.wait()
+print(os.read(reading, 1000).decode(), status()["journal"]["keys"], cache.get("a"))
+"""
+)
+
+
+def process(text: str, url: str, *arguments: str) -> Any:
+    given = json.dumps(config(url, OPERATION_TIMEOUT=LONG))
+    done = run(sys.executable, "-c", text, given, *arguments, variables={})
+    assert done.code == 0, done.err
+    return done
+
+
+def test_a_process_that_ends_takes_out_what_it_can(fresh):
+    assert "ends before" not in process(ENDS, fresh.url(), "back").err
+    assert fresh.command("KEYS", ":1:[ab]") == [b":1:b"]
+
+
+def test_twin__and_says_what_it_could_not(fresh):
+    done = process(ENDS, fresh.url())
+    assert "this process ends before Redis took back 1 keys" in done.err
+    assert fresh.command("GET", ":1:a") is not None
+
+
+def test_a_child_does_not_read_back_what_its_parent_wrote(fresh):
+    done = process(FORKS, fresh.url())
+    assert done.out.strip() == '[1, null, "old"] 1 new'
+
+
+def names() -> list[str]:
+    return [each.name for each in threading.enumerate()]
+
+
+def test_the_thread_has_a_name_and_goes_when_all_is_done(fresh):
+    with alias(fresh.url(), OPERATION_TIMEOUT=LONG) as cache:
+        state.force("default", "open", "write")
+        cache.set_many({f"k{n}": n for n in range(1000)})
+        assert "resilience-journal-default" not in names()
+        state.force("default", "closed", "write")
+        assert "resilience-journal-default" in names()
+        assert flushed(cache)
+        assert until(lambda: "resilience-journal-default" not in names())
