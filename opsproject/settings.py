@@ -38,6 +38,7 @@ WSGI_APPLICATION = "opsproject.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "opsproject" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -61,6 +62,14 @@ CACHES = {
         "KEY_PREFIX": "opsproject",
     },
 }
+
+# Sessions are rows of the database, with copies in a cache if every process shares it: while Redis
+# is away everybody stays logged in, and whoever logs out stays logged out.
+SESSION_ENGINE = "django.contrib.sessions.backends." + (
+    "cached_db" if CACHES["default"]["LOCATION"] else "db"
+)
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "account"
 
 # Security: HTTPS everywhere but on a laptop
 

@@ -9,7 +9,7 @@ from django.core import checks
 
 from resilience import conf
 from resilience.findings import Finding, Level
-from resilience.probes import areas
+from resilience.probes import areas, limits, sessions
 from resilience.probes.base import Deadline
 
 _STATIC_AREAS = ("env", "cache", "redis")
@@ -32,8 +32,9 @@ def check_static(**_: Any) -> list[checks.CheckMessage]:
 
 def _static() -> Iterator[Finding]:
     deadline = Deadline(1.0)
-    for probe in areas.probes_of(_STATIC_AREAS, "build"):
+    for probe in [*areas.probes_of(_STATIC_AREAS, "build"), *sessions.probes()]:
         yield from probe.run(deadline)
+    yield from limits.found()  # the rest of the area deploy are these checks themselves
 
 
 def _message(finding: Finding) -> checks.CheckMessage:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 _GONE = -2  # PTTL's word for no such key
 SESSION_PREFIX = "django.contrib.sessions."  # a miss is always better than an old answer
+BACKED_PREFIX = SESSION_PREFIX + "cached_db"  # and costs no more than a look into the database
 
 # One round trip, atomic, and nil for a key that is not there (INCRBY would make it).
 _INCR = "if redis.call('EXISTS',KEYS[1])==1 then return redis.call('INCRBY',KEYS[1],ARGV[1]) end"
@@ -85,7 +86,7 @@ class Answers:
     # ── reading ─────────────────────────────────────────────────────────────────────────────────
 
     def get(self, name: str, key: Any, ends: float) -> bytes | None:
-        if self._may_read(name, ends):
+        if self._may_read(name, key, ends):
             local = self._local
             try:
                 if local.has(name):
@@ -104,7 +105,7 @@ class Answers:
         return self.recall(name, key)
 
     def has(self, name: str, key: Any, ends: float) -> bool:
-        if self._may_read(name, ends):
+        if self._may_read(name, key, ends):
             try:
                 (reply,) = self.asking.read((("EXISTS", name),), (NUMBER,), ends)
                 return bool(reply)
@@ -127,10 +128,12 @@ class Answers:
         ttl = self._local.ttl(name)
         return otherwise if isinstance(ttl, Missing) else ttl
 
-    def _may_read(self, name: str, ends: float) -> bool:
+    def _may_read(self, name: str, key: Any, ends: float) -> bool:
         """Whether Redis may be asked, after having taken from it what is masked."""
         if self._memory or not self._state.read.closed:
             return False
+        if not self._state.write.closed and str(key).startswith(BACKED_PREFIX):
+            return False  # whoever logged out elsewhere could not take it out of Redis
         return not self._journal.active or self.free(name, ends)
 
     def _learn(self, name: str, value: bytes | None, ttl: int | None, token: int) -> None:

@@ -1,4 +1,4 @@
-"""What Django's own ``check --deploy`` says, under Django's own ids."""
+"""What Django's own ``check --deploy`` says, under Django's own ids; sessions and rate limits."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.db.models import Model
 
 from resilience import conf, places, redact
 from resilience.findings import ID, Finding, Level
+from resilience.probes import limits, sessions
 from resilience.probes.base import Deadline, Probe
 
 # On a platform these are no advice: a guessable SECRET_KEY and DEBUG pages in public.
@@ -48,10 +49,11 @@ class DjangoChecks(Probe):
             yield Finding(
                 "deploy.ok", Level.OK, self.subject, "Django's check --deploy has nothing to say."
             )
+        yield from limits.found()  # here, because the checks have just imported the URLs
 
 
 def probes() -> list[Probe]:
-    return [DjangoChecks("deploy")]
+    return [DjangoChecks("deploy"), *sessions.probes()]
 
 
 def _stopped(error: Exception, subject: str) -> Finding:
