@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from resilience.cache.asking import MANY, NUMBER, NUMBER_IF_ALLOWED, VALUE, Unanswered
-from resilience.cache.outage import Answers, set_command
+from resilience.cache.counting import Counting
+from resilience.cache.outage import set_command
 
 if TYPE_CHECKING:
     from resilience.cache.link import Command
@@ -19,7 +20,7 @@ CHUNK_KEYS = 500
 CHUNK_BYTES = 1_000_000
 
 
-class BulkAnswers(Answers):
+class BulkAnswers(Counting):
     """The operations of one alias, on one key and on many."""
 
     def get_many(self, keys: Mapping[str, Any], bulk_ends: float) -> dict[str, bytes | None]:

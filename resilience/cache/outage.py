@@ -20,17 +20,13 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal
 
-from redis import exceptions
-
 from resilience.cache.asking import (
     NUMBER,
     NUMBER_IF_ALLOWED,
-    NUMBER_OR_NIL,
     VALUE,
     Asking,
     Unanswered,
 )
-from resilience.cache.faults import Kind
 from resilience.cache.local import Missing
 
 if TYPE_CHECKING:
@@ -41,9 +37,6 @@ if TYPE_CHECKING:
 _GONE = -2  # PTTL's word for no such key
 SESSION_PREFIX = "django.contrib.sessions."  # a miss is always better than an old answer
 BACKED_PREFIX = SESSION_PREFIX + "cached_db"  # and costs no more than a look into the database
-
-# One round trip, atomic, and nil for a key that is not there (INCRBY would make it).
-_INCR = "if redis.call('EXISTS',KEYS[1])==1 then return redis.call('INCRBY',KEYS[1],ARGV[1]) end"
 
 
 called_at: ContextVar[float | None] = ContextVar("resilience_cache_called_at", default=None)
@@ -141,7 +134,7 @@ class Answers:
         # None: the user may not ask for it, so nobody knows how long it may be kept. Gone: it
         # expired between the two.
         if value is not None and ttl is not None and ttl != _GONE:
-            self._local.fill(name, value, _seconds(ttl), token)
+            self._local.fill(name, value, seconds(ttl), token)
 
     # ── writing ─────────────────────────────────────────────────────────────────────────────────
 
@@ -247,80 +240,6 @@ class Answers:
         local.touch(name, ttl) if there else local.drop(name)
         return bool(there)
 
-    # ── counting ────────────────────────────────────────────────────────────────────────────────
-
-    def incr(self, name: str, key: Any, delta: int, ends: float) -> int:
-        """Raises ValueError for a key that is not there."""
-        if self._memory:
-            return self._incr_locally(name, key, delta, ends)
-        local = self._local
-        try:
-            self._free(name, ends)
-            ttl, token = local.ttl(name), local.bump(name)
-            result = self._incr_in_redis(name, delta, ends)
-        except Unanswered:
-            self._refuse_strict(key)
-            return self._incr_locally(name, key, delta, ends)
-        if result is None:
-            local.drop(name)
-            raise _no_such_key(name)
-        if isinstance(ttl, Missing):
-            local.drop(name)  # the next read learns value and TTL together
-        else:
-            local.write(name, self._encode(result), ttl, outage=False, token=token)
-        return result
-
-    def _incr_in_redis(self, name: str, delta: int, ends: float) -> int | None:
-        """None for a key that is not there. Raises Unanswered."""
-        ask = self.asking.write
-        try:
-            (reply,) = ask((("EVAL", _INCR, 1, name, delta),), (NUMBER_OR_NIL,), ends)
-        except Unanswered as unanswered:
-            if unanswered.kind is not Kind.PERMISSION:
-                raise
-            # Without scripts it takes two steps, as Django's own backend does it.
-            (there,) = ask((("EXISTS", name),), (NUMBER,), ends)
-            if not there:
-                return None
-            try:
-                (reply,) = ask((("INCRBY", name, delta),), (NUMBER,), ends)
-            except exceptions.ResponseError as error:
-                return self._incr_encoded(name, delta, ends, error)
-        except exceptions.ResponseError as error:
-            return self._incr_encoded(name, delta, ends, error)
-        return reply  # type: ignore[no-any-return]
-
-    def _incr_encoded(
-        self, name: str, delta: int, ends: float, error: exceptions.ResponseError
-    ) -> int | None:
-        """What is not an integer to Redis: a pickled number, or one beyond 64 bits."""
-        if not any(words in str(error) for words in ("not an integer", "overflow")):
-            raise error
-        ask = self.asking.write
-        value, ttl = ask((("GET", name), ("PTTL", name)), (VALUE, NUMBER), ends)
-        if value is None:
-            return None
-        result = self._number(name, value) + delta
-        ask((set_command(name, self._encode(result), _seconds(ttl)),), (VALUE,), ends)
-        return result  # type: ignore[no-any-return]
-
-    def _incr_locally(self, name: str, key: Any, delta: int, ends: float) -> int:
-        while True:
-            value = self.get(name, key, ends)
-            if value is None:
-                raise _no_such_key(name)
-            result = self._number(name, value) + delta
-            kept = self._local.replace(name, value, self._encode(result))
-            if kept or not self._local.has(name):
-                return result  # type: ignore[no-any-return]
-
-    def _number(self, name: str, value: bytes) -> Any:
-        """What does not decode is a miss, here too."""
-        try:
-            return self._decode(value)
-        except Exception:  # noqa: BLE001 - another serializer's bytes, or broken ones
-            raise _no_such_key(name) from None
-
     # ── the journal ─────────────────────────────────────────────────────────────────────────────
 
     def mask(self, names: tuple[str, ...] | list[str], unanswered: Unanswered) -> None:
@@ -370,9 +289,5 @@ def ms(ttl: float) -> int:
     return max(1, int(ttl * 1000))
 
 
-def _seconds(pttl: int) -> float | None:
+def seconds(pttl: int) -> float | None:
     return None if pttl < 0 else pttl / 1000
-
-
-def _no_such_key(name: str) -> ValueError:
-    return ValueError(f"Key {name!r} not found")
