@@ -94,7 +94,7 @@ class BulkAnswers(Counting):
         if self._memory:
             return self._keep(values, ttl)
         masks = {name: self._mask(name) for name in values}
-        tokens = [local.bump(name) for name in values]
+        tokens = local.bump_many(values)
         commands = [set_command(name, value, ttl) for name, value in values.items()]
         try:
             asking.write(commands, [VALUE] * len(commands), asking.turn(bulk_ends))
@@ -104,9 +104,9 @@ class BulkAnswers(Counting):
             self.mask(loose, unanswered)
             self._refuse_any(values, keys)
             return failed
-        for (name, value), token in zip(values.items(), tokens, strict=True):
-            self._unmask(name, masks[name])
-            local.write(name, value, ttl, outage=False, token=token)
+        for name, mask in masks.items():
+            self._unmask(name, mask)
+        local.write_many(values, ttl, tokens)
         return []
 
     def _loose(self, names: Iterable[str], keys: Mapping[str, Any]) -> list[str]:
@@ -127,8 +127,7 @@ class BulkAnswers(Counting):
         local, gone = self._local, 0
         for names in _chunks(list(keys), list(map(len, keys))):
             masks = {name: self._mask(name) for name in names}
-            for name in names:
-                local.bump(name)
+            local.bump_many(names)
             if not self._memory:
                 try:
                     (reply,) = self.asking.write(

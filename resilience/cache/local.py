@@ -144,6 +144,14 @@ class LocalStore:
             self._generations[hash(key) % STRIPES] += 1
             return self.token(key)
 
+    def bump_many(self, keys: Iterable[str]) -> dict[str, int]:
+        """The same for many keys: their tokens when all are void, for some share a generation."""
+        with self._lock:
+            keys = list(keys)
+            for key in keys:
+                self._generations[hash(key) % STRIPES] += 1
+            return {key: self.token(key) for key in keys}
+
     def write(
         self, key: str, value: bytes, ttl: float | None, *, outage: bool, token: int | None = None
     ) -> bool:
@@ -162,6 +170,18 @@ class LocalStore:
             now = self._clock()
             confirmed, era = (-inf, self._era) if outage else (now, None)
             return self._put(key, _Entry(value, _expiry(now, ttl), confirmed, era, size), now)
+
+    def write_many(
+        self, values: Mapping[str, bytes], ttl: float | None, tokens: Mapping[str, int]
+    ) -> None:
+        """Keep what Redis acknowledged, but for the keys that were changed since their token."""
+        with self._lock:
+            raced = {key for key in values if tokens[key] != self.token(key)}
+            for key, value in values.items():
+                if key in raced:
+                    self.drop(key)
+                else:
+                    self.write(key, value, ttl, outage=False)
 
     def add(
         self, key: str, value: bytes, ttl: float | None, max_stale: float | None, *, own: bool
