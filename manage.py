@@ -11,7 +11,7 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opsproject.settings")
-    if sys.argv[1:2] in (["checkdeploy"], ["checkredis"]):
+    if sys.argv[1:2] in (["checkdeploy"], ["checkredis"], ["auditimports"]):
         from resilience.__main__ import main as doctor  # noqa: PLC0415 - needs no settings
 
         doctor(sys.argv[1:])

@@ -115,4 +115,45 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": "INFO"},
 }
 
-RESILIENCE: dict[str, object] = {}
+# The four phases of opsproject.framework. They are only named here, and built when first used; one
+# that misses something says what, and neither start-up nor any other page notices.
+
+TRACED = env.bool("LANGSMITH_TRACING", default=False)
+
+COMPONENTS: dict[str, dict[str, object]] = {
+    "framework.gather": {"BACKEND": "opsproject.framework.gather.Gather"},
+    "framework.reason": {
+        "BACKEND": "langchain_openai.ChatOpenAI",
+        "OPTIONS": {
+            "model": env.str("OPENAI_MODEL", default="gpt-5"),
+            "base_url": env.str("OPENAI_BASE_URL", default="https://api.openai.com/v1"),
+            "api_key": env.ref("OPENAI_API_KEY"),
+            "timeout": 20,  # seconds; gunicorn replaces a worker after 30
+            "max_retries": 0,
+        },
+        "PACKAGES": ["langchain-openai>=1"],
+        "REQUIRES": ["framework.gather", *(["langsmith"] if TRACED else [])],
+        "PROBE": "opsproject.framework.probes.chat",
+    },
+    "framework.evaluate": {
+        "BACKEND": "opsproject.framework.evaluate.Evaluate",
+        "REQUIRES": ["framework.reason"],
+    },
+    "framework.learn": {
+        "BACKEND": "opsproject.framework.learn.Learn",
+        "REQUIRES": ["framework.evaluate"],
+    },
+}
+if TRACED:
+    COMPONENTS["langsmith"] = {
+        "BACKEND": "resilience.components.langsmith.Client",
+        "OPTIONS": {
+            "api_url": env.str("LANGSMITH_ENDPOINT", default="https://api.smith.langchain.com"),
+            "api_key": env.ref("LANGSMITH_API_KEY"),
+            "enabled": True,
+        },
+        "PACKAGES": ["langsmith>=0.15"],
+        "CLOSE": "close",
+    }
+
+RESILIENCE = {"COMPONENTS": COMPONENTS}

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -32,10 +33,11 @@ from resilience.management.command import (
     print_report,
 )
 from resilience.probes import env as env_probe
+from resilience.probes.base import Deadline
 
 _STARTED = time.monotonic()
 
-COMMANDS = ("checkdeploy", "checkredis")
+COMMANDS = ("checkdeploy", "checkredis", "auditimports")
 _USAGE = f"usage: python -m resilience {{{','.join(COMMANDS)}}} [options]\n"
 
 
@@ -56,11 +58,11 @@ def main(argv: list[str]) -> NoReturn:
     with env.collecting():
         if not vars(options).get("explain"):
             command.started = _STARTED
-            command.probes_made = _set_up(options).set
+            command.probes_made = _set_up(command, options).set
         command.run_from_argv([program, *argv])
 
 
-def _set_up(options: argparse.Namespace) -> threading.Event:
+def _set_up(command: ReportCommand, options: argparse.Namespace) -> threading.Event:
     """``django.setup()``, watched. Returns only if it worked; otherwise prints why and ends.
 
     The watch goes on until the event is set: making the probes imports cache backends.
@@ -89,7 +91,9 @@ def _set_up(options: argparse.Namespace) -> threading.Event:
         done.set()
         # A placeholder in the place of a missing variable breaks values, not imports and names.
         explained = not isinstance(error, ImportError | NameError | SyntaxError)
-        _end(_failed(error), options, explained=explained)
+        deadline = Deadline(max(0.0, _STARTED + options.deadline - time.monotonic()))
+        more = command.without_settings(vars(options), deadline)
+        _end(_failed(error), options, explained=explained, more=more)
     return done
 
 
@@ -136,14 +140,29 @@ def _setup_failed(summary: str, hint: str, location: str | None, facts: dict[str
     )
 
 
-def _end(finding: Finding, options: argparse.Namespace, *, explained: bool = False) -> NoReturn:
+def _end(
+    finding: Finding,
+    options: argparse.Namespace,
+    *,
+    explained: bool = False,
+    more: Sequence[Finding] = (),
+) -> NoReturn:
     """Print what can be said without Django, and end the process.
 
-    ``explained`` if a missing variable may be the reason.
+    ``explained`` if a missing variable may be the reason; ``more`` is what else was found out, and
+    explains it if it is an error at the same place.
     """
     found = env_probe.errors()
+    causes = [one for one in more if one.is_root_cause and one.location == finding.location]
+    if found and explained:
+        causes = found
     report = Report(
-        (*found, replace(finding, cause=found[0] if found and explained else None)),
+        (
+            *found,
+            *([env_probe.sources(wrong=True)] if env.declared() else []),
+            replace(finding, cause=causes[0] if causes else None),
+            *more,
+        ),
         hosting.detect(),
         round((time.monotonic() - _STARTED) * 1000, 1),
         fail_level=Level[options.fail_level.upper()],

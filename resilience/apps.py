@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core.signals import setting_changed
 
 from resilience import conf, env
+from resilience.components.discovery import discover
+from resilience.env import handover
 from resilience.env.collect import is_collecting
+
+if TYPE_CHECKING:
+    from django.utils.autoreload import BaseReloader
 
 
 class ResilienceConfig(AppConfig):
@@ -24,9 +30,11 @@ class ResilienceConfig(AppConfig):
     def ready(self) -> None:
         from resilience import checks  # noqa: F401, PLC0415 - importing it registers the checks
 
-        setting_changed.connect(conf.reset, dispatch_uid="resilience.conf")
+        setting_changed.connect(conf.changed, dispatch_uid="resilience.conf")
         if not env.snapshot().loaded:
             _load_late()
+        _serve_development()
+        _declare_components()
         _check_caches()
 
 
@@ -37,6 +45,33 @@ def _load_late() -> None:
     if filename:
         with env.collecting():  # a broken .env must not stop an app that never asked for one
             env.load(after=filename)
+
+
+def _serve_development() -> None:
+    """An edited ``.env`` restarts ``runserver``, and its error page shows nothing of it."""
+    if "django.utils.autoreload" in sys.modules:  # imported by every management command
+        from django.utils.autoreload import autoreload_started  # noqa: PLC0415
+
+        autoreload_started.connect(_watch_files, dispatch_uid="resilience.env")
+    if sys.argv[1:2] in (["runserver"], ["testserver"]):
+        from wsgiref.handlers import BaseHandler  # noqa: PLC0415 - no other server has use for it
+
+        # It gives each request a copy of the environment, which is a part of request.META.
+        for name in (*env.snapshot().exported, handover.VARIABLE):
+            BaseHandler.os_environ.pop(name, None)
+
+
+def _watch_files(sender: BaseReloader, **_: object) -> None:
+    loaded = env.snapshot()
+    if loaded.root is not None:
+        sender.extra_files.update(loaded.root / name for name in loaded.tried)
+
+
+def _declare_components() -> None:
+    """By name only: nothing that a declaration names is imported before it is used."""
+    others = (app.module for app in apps.get_app_configs() if app.name != ResilienceConfig.name)
+    discover(module for module in others if module is not None)
+    conf.push()
 
 
 def _check_caches() -> None:

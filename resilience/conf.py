@@ -7,15 +7,21 @@ system checks report ``conf.invalid``. Nothing here reads settings at import.
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import warnings
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from resilience import hosting, redact
+from resilience.components import components
+from resilience.components.declarations import SETTINGS
+from resilience.components.spec import Spec, read_all
 from resilience.errors import UsageError, did_you_mean
 from resilience.findings import Finding, Level
 
@@ -24,9 +30,12 @@ from resilience.findings import Finding, Level
 class Conf:
     """Every key of ``RESILIENCE`` with its default: ``{}`` is a complete production configuration.
 
+    ``COMPONENTS``: the declared components by name, wrong ones included, which say so.
     ``CRITICAL``: subjects whose failure takes the app out of service. ``PLATFORM``: force what
     hosting detects, a slug of ``hosting.CHOICES``.
     """
+
+    COMPONENTS: Mapping[str, Spec] = field(default_factory=lambda: MappingProxyType({}))
 
     CRITICAL: tuple[str, ...] = ("databases.default",)
     PLATFORM: str | None = None
@@ -57,8 +66,28 @@ def detect_hosting() -> hosting.Hosting:
     return _read().hosting
 
 
-def reset(**_: object) -> None:
+def push() -> None:
+    """Hand the declarations of the settings down to the registry of components.
+
+    They alone are read: ``ready()`` calls this, and a start has no time for all of the settings.
+    """
+    raw = getattr(settings, "RESILIENCE", {})
+    specs: Mapping[str, Spec] = {}
+    if isinstance(raw, dict):
+        with contextlib.suppress(UsageError):  # which problems() tells
+            specs = _components(raw.get("COMPONENTS", {}))
+    components.declare(SETTINGS, specs)
+
+
+def changed(*, setting: str, **_: object) -> None:
     """Read everything again on next use (connected to ``setting_changed`` by ``ready()``)."""
+    reset()
+    if setting == "RESILIENCE":
+        push()
+
+
+def reset() -> None:
+    """Forget what was read (tests)."""
     global _current  # noqa: PLW0603 - the one configuration of this process
     with _lock:
         _current = None
@@ -89,7 +118,21 @@ def _parse(raw: object) -> tuple[Conf, tuple[Finding, ...]]:
             values[key] = _CHECKS[key](value)
         except UsageError as error:
             found.append(_invalid(f"[{key!r}]: {error}", _REPAIRS[key]))
+    found += [of_spec(spec) for spec in values.get("COMPONENTS", {}).values() if spec.problem]
     return Conf(**values), tuple(found)
+
+
+def of_spec(spec: Spec) -> Finding:
+    """The finding of a component whose declaration is wrong, wherever it stands."""
+    return Finding(
+        "conf.invalid",
+        Level.ERROR,
+        f"components.{spec.name}",
+        f"The declaration of component {spec.name!r} {spec.problem}.",
+        spec.repair,
+        location=spec.place(),
+        area="conf",
+    )
 
 
 def _unknown(key: str, known: set[str]) -> Finding:
@@ -99,6 +142,11 @@ def _unknown(key: str, known: set[str]) -> Finding:
 
 def _invalid(problem: str, hint: str) -> Finding:
     return Finding("conf.invalid", Level.ERROR, "settings.RESILIENCE", f"RESILIENCE{problem}", hint)
+
+
+def _components(value: object) -> Mapping[str, Spec]:
+    module = sys.modules.get(getattr(settings, "SETTINGS_MODULE", None) or "")
+    return MappingProxyType(read_all(value, getattr(module, "__file__", None) or ""))
 
 
 def _critical(value: object) -> tuple[str, ...]:
@@ -112,11 +160,15 @@ def _critical(value: object) -> tuple[str, ...]:
 def _check_subject(subject: str) -> None:
     """A misspelt subject would silently take the app out of nobody's sight."""
     kind, _, alias = subject.partition(".")
-    known = {"databases": settings.DATABASES, "caches": settings.CACHES}.get(kind)
+    known = {
+        "databases": settings.DATABASES,
+        "caches": settings.CACHES,
+        "components": components.specs(),
+    }.get(kind)
     if isinstance(known, dict) and alias not in known:
         subjects = [f"{kind}.{name}" for name in known]
         raise UsageError(f"there is no {subject!r}.{did_you_mean(subject, subjects)}")
-    if kind not in ("databases", "caches", *_OTHER_SUBJECTS):
+    if kind not in ("databases", "caches", "components", *_OTHER_SUBJECTS):
         raise UsageError(f"{subject!r} is not a subject.")
 
 
@@ -129,8 +181,9 @@ def _platform(value: object) -> str | None:
 
 
 _OTHER_SUBJECTS = ("redis", "env", "hosting", "deploy")
-_CHECKS = {"CRITICAL": _critical, "PLATFORM": _platform}
+_CHECKS = {"COMPONENTS": _components, "CRITICAL": _critical, "PLATFORM": _platform}
 _REPAIRS = {
+    "COMPONENTS": 'Write {"name": {"BACKEND": "package.module.Class"}}.',
     "CRITICAL": 'Write for example ["databases.default"]; checkdeploy shows the subjects.',
     "PLATFORM": f"Use None or one of {', '.join(hosting.CHOICES)}.",
 }

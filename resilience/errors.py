@@ -4,6 +4,7 @@
 
     ResilienceError
     ├── CacheUnavailable      only Redis may answer this, and it does not
+    ├── ComponentUnavailable  a component is not ready: its status, and the fix
     ├── UsageError            the caller asked for something that does not exist
     └── EnvError              the environment cannot give what the code declared
         ├── MissingVariable   declared without a default, found nowhere
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any, Self
 
 
 class ResilienceError(Exception):
@@ -26,6 +28,24 @@ class ResilienceError(Exception):
 
 class CacheUnavailable(ResilienceError):
     """Redis does not answer, and nobody may answer in its place: a STRICT key, a lock, a scan."""
+
+
+class ComponentUnavailable(ResilienceError):
+    """A component is not ready.
+
+    ``name``, its ``state`` (``unknown`` if nothing declares it), the ``problem`` as a sentence
+    without its stop, the ``hint``.
+    """
+
+    def __init__(self, name: str, state: str, problem: str, hint: str) -> None:
+        self.name = name
+        self.state = state
+        self.problem = problem
+        self.hint = hint
+        super().__init__(name, state, problem, hint)
+
+    def __str__(self) -> str:
+        return f"Component {self.name!r} is {self.state}: {self.problem}. {self.hint}"
 
 
 class UsageError(ResilienceError):
@@ -50,9 +70,22 @@ class EnvError(ResilienceError):
         self.location = location
         super().__init__(subject, problem, hint, location)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By default the arguments are given by position, which is not how they are taken.
+        return _revive, (type(self), self.args), self.__dict__
+
+    def bare(self) -> Self:
+        """Itself, without the frames and exceptions whose variables hold what was refused."""
+        self.__cause__ = self.__context__ = self.__traceback__ = None
+        return self
+
     def __str__(self) -> str:
         where = f" ({self.location})" if self.location else ""
         return f"{self.problem}{where}. {self.hint}"
+
+
+def _revive(cls: type[EnvError], arguments: tuple[Any, ...]) -> EnvError:
+    return cls.__new__(cls, *arguments)
 
 
 class MissingVariable(EnvError):

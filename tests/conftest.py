@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 from resilience import conf, env, redact
+from resilience.components import components
 
 # At a desk every run tries other examples; where a change is judged, the same ones.
 settings.register_profile("ci", derandomize=True)
@@ -34,6 +35,7 @@ def _forget() -> None:
     env.reset()
     redact.reset()
     conf.reset()
+    components.reset()
 
 
 @pytest.fixture(autouse=True)

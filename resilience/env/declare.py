@@ -7,21 +7,17 @@ text ends in ``.invalid`` (RFC 2606), so that nothing can be reached with it by 
 
 from __future__ import annotations
 
-import re
-import sys
-import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, TypeVar
 
-from resilience import places
-from resilience.env import casts, sources
+from resilience.env import casts, ledger, sources, state
 from resilience.env.collect import is_collecting
-from resilience.errors import BrokenSource, EnvError, InvalidVariable, MissingVariable
+from resilience.env.ledger import Declared
+from resilience.env.placeholders import placeholder_in, placeholder_of
+from resilience.env.state import Value
+from resilience.errors import BrokenSource, EnvError, InvalidVariable
 
 T = TypeVar("T")
-_PLACEHOLDER = re.compile(r"missing\.([A-Za-z_]\w*)\.invalid")
 
 
 class _Required:
@@ -31,32 +27,15 @@ class _Required:
 REQUIRED = _Required()
 
 
-@dataclass(frozen=True)
-class Declared:
-    """One declared variable: where it was declared and what became of it. Never its value.
-
-    ``origin`` is where the value came from (``default`` included), None when there is none.
-    """
-
-    name: str
-    location: str
-    origin: str | None
-    problem: EnvError | None = None
-
-
-_lock = threading.Lock()
-_declared: dict[str, Declared] = {}
-
-
 def str_(name: str, *, default: str | _Required = REQUIRED) -> str:
     """Any text. Raises EnvError when it is missing and has no default."""
-    return _declare(name, "text", casts.to_str, default, _placeholder(name))
+    return _declare(name, "text", casts.to_str, default, placeholder_of(name))
 
 
 def secret(name: str, *, default: str | _Required = REQUIRED) -> str:
     """Text that is masked in every report from now on; an empty one counts as missing."""
     # Long enough for Django not to call a missing SECRET_KEY a weak one as well.
-    placeholder = f"{_placeholder(name)}/0123456789-abcdefghijklmnopqrstuvwxyz"
+    placeholder = f"{placeholder_of(name)}/0123456789-abcdefghijklmnopqrstuvwxyz"
     return _declare(name, "secret", casts.to_secret, default, placeholder)
 
 
@@ -83,7 +62,7 @@ def list_(name: str, *, default: list[str] | _Required = REQUIRED) -> list[str]:
 
 def url(name: str, *, default: str | _Required = REQUIRED, schemes: tuple[str, ...] = ()) -> str:
     """A URL with a scheme (one of ``schemes``, if given), a host and a sound port."""
-    placeholder = f"{(schemes or ('https',))[0]}://{_placeholder(name)}"
+    placeholder = f"{(schemes or ('https',))[0]}://{placeholder_of(name)}"
     return _declare(name, "URL", lambda text: casts.to_url(text, schemes), default, placeholder)
 
 
@@ -93,39 +72,15 @@ def db(name: str, *, default: str | _Required = REQUIRED) -> dict[str, Any]:
     def cast(text: str) -> dict[str, Any]:
         return casts.to_db(text, sources.project_root())
 
-    placeholder = {"ENGINE": "django.db.backends.dummy", "NAME": _placeholder(name)}
+    placeholder = {"ENGINE": "django.db.backends.dummy", "NAME": placeholder_of(name)}
     fallback = default if isinstance(default, _Required) else cast(default)
     return _declare(name, "database URL", cast, fallback, placeholder)
 
 
-def declared() -> list[Declared]:
-    """Every variable declared so far, in order."""
-    with _lock:
-        return list(_declared.values())
-
-
 def reset() -> None:
     """Forget every declaration, and take back what ``load()`` put into ``os.environ`` (tests)."""
-    with _lock:
-        _declared.clear()
-    sources.reset()
-
-
-def placeholder_in(value: object) -> str | None:
-    """The name of the missing variable whose placeholder ``value`` holds, at any depth."""
-    if isinstance(value, str | Path):
-        found = _PLACEHOLDER.search(str(value))
-        return found[1] if found else None
-    items: list[object] = []
-    if isinstance(value, Mapping):
-        items = list(value.values())
-    elif isinstance(value, list | tuple | set | frozenset):
-        items = list(value)
-    return next((name for name in map(placeholder_in, items) if name), None)
-
-
-def _placeholder(name: str) -> str:
-    return f"missing.{name}.invalid"
+    ledger.forget()
+    state.reset()
 
 
 def _declare(
@@ -135,35 +90,43 @@ def _declare(
     default: T | _Required,
     placeholder: T,
 ) -> T:
-    location = _caller()
+    value, item = _judge(name, kind, cast, default, placeholder)
+    ledger.record(item)
+    if item.problem is not None and not is_collecting():
+        raise item.problem  # here, where no frame of the traceback holds the text
+    return value
+
+
+def _judge(
+    name: str,
+    kind: str,
+    cast: Callable[[str], T],
+    default: T | _Required,
+    placeholder: T,
+) -> tuple[T, Declared]:
+    location = ledger.caller()
     required = isinstance(default, _Required)
     value = placeholder if isinstance(default, _Required) else default
-    origin, problem = None if required else "default", None
+    found, origin = None, None if required else "default"
     try:
         found = sources.lookup(name)
         if found is None or (kind == "secret" and not found.text.strip()):
             if required:
-                raise _missing(name, kind, location, empty=found is not None)
+                raise ledger.missing(name, location, empty=found is not None, kind=kind)
         else:
             origin = found.origin
             if is_collecting() and casts.is_unresolved(found.text, secret=kind == "secret"):
                 raise _unresolved(name, location)
             value = _cast(name, found, cast, location)
-    except EnvError as error:
-        problem = error
+    except EnvError as problem:
         # What stands on this variable must not be examined with a default that the app never uses.
         value = placeholder if placeholder_in(placeholder) else value
-    with _lock:
-        earlier = _declared.get(name)
-        # A second, more lenient declaration elsewhere does not hide that the first one failed.
-        if earlier is None or earlier.problem is None or earlier.location == location:
-            _declared[name] = Declared(name, location, origin, problem)
-    if problem is not None and not is_collecting():
-        raise problem from None
-    return value
+        origin = found.origin if found is not None else None
+        return value, Declared(name, location, origin, problem.bare())
+    return value, Declared(name, location, origin)
 
 
-def _cast(name: str, found: sources.Value, cast: Callable[[str], T], location: str) -> T:
+def _cast(name: str, found: Value, cast: Callable[[str], T], location: str) -> T:
     try:
         return cast(found.text)
     except casts.Refused as refused:
@@ -184,23 +147,3 @@ def _unresolved(name: str, location: str) -> BrokenSource:
         "the value itself there: no shell expands it here.",
         location=location,
     )
-
-
-def _missing(name: str, kind: str, location: str, *, empty: bool) -> MissingVariable:
-    root = sources.project_root()
-    where = f" or in {places.shorten(str(root / '.env'))}" if root else ""
-    return MissingVariable(
-        name,
-        f"{name} is {'empty' if empty else 'not set'} ({kind}, no default)",
-        f"Set {name} in the environment{where}.",
-        location=location,
-    )
-
-
-def _caller() -> str:
-    """``file:line`` of the declaration: the nearest frame outside this package."""
-    here = str(Path(__file__).parent)
-    frame = sys._getframe(1)  # noqa: SLF001 - where the user wrote it
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(here):
-        frame = frame.f_back
-    return f"{places.shorten(frame.f_code.co_filename)}:{frame.f_lineno}"

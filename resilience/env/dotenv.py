@@ -7,6 +7,7 @@ parser. Its variable expansion is not used: it turns the password ``ab${cd}ef`` 
 from __future__ import annotations
 
 import os
+import re
 import stat
 from io import StringIO
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,6 +16,9 @@ from resilience.errors import BrokenSource
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+# As every shell and orchestrator takes them. A line of a private key can have "=" in it too.
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
 class Entry(NamedTuple):
@@ -27,7 +31,8 @@ class Entry(NamedTuple):
 def read(path: Path) -> tuple[dict[str, Entry], list[BrokenSource]]:
     """The variables of a file and what is wrong with it; an absent file is empty and fine.
 
-    A later line wins over an earlier one. A broken line is left out and reported by its number.
+    A later line wins over an earlier one. A broken line is left out and reported by its number, and
+    where it begins with a name, by that and the column of its value.
     """
     try:
         if path.exists() and not (path.is_file() or path.is_dir()):
@@ -52,18 +57,23 @@ def read(path: Path) -> tuple[dict[str, Entry], list[BrokenSource]]:
         # The parser counts a binding from the blank and comment lines before it.
         skipped = len(binding.original.string) - len(binding.original.string.lstrip())
         line = binding.original.line + binding.original.string[:skipped].count("\n")
-        if binding.key is not None and binding.value is not None and not binding.error:
-            found[binding.key] = Entry(binding.value, line)
+        named = binding.key is not None and _NAME.fullmatch(binding.key)
+        if named and binding.value is not None and not binding.error:
+            found[named[0]] = Entry(binding.value, line)
         elif binding.error or binding.key is not None:
-            broken.append(_malformed(path, line))
+            text = binding.original.string
+            broken.append(_malformed(path, line, text[text.rfind("\n", 0, skipped) + 1 :]))
     return found, broken
 
 
-def _malformed(path: Path, line: int) -> BrokenSource:
+def _malformed(path: Path, line: int, text: str) -> BrokenSource:
+    # A line of a key that lost its quotes may look like a name, but is assigned nothing.
+    named = re.match(r"\s*(?:export\s+)?([A-Z_][A-Z0-9_]{0,59})[ \t]*=[ \t]*(?=[^=\s])", text)
+    where = f": column {named.end() + 1}, {named[1]}" if named else ""
     return BrokenSource(
         "env.dotenv-syntax",
         path.name,
-        f"Line {line} of {path.name} is not of the form NAME=value",
+        f"Line {line} of {path.name} is not of the form NAME=value{where}",
         "Write NAME=value; put quotes around a value with spaces, quotes or several lines.",
         location=f"{path}:{line}",
     )

@@ -18,7 +18,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from resilience import redact
 from resilience.errors import UsageError
-from resilience.findings import Level, Report
+from resilience.findings import Finding, Level, Report
 from resilience.probes.base import Deadline, Probe
 from resilience.probes.examine import examine
 from resilience.render import json, text
@@ -67,7 +67,7 @@ class ReportCommand(BaseCommand):
             type=_seconds,
             default=_DEFAULT_DEADLINE,
             metavar="SECONDS",
-            help="end after this many seconds, whatever hangs (10)",
+            help="end after this many seconds, whatever hangs (%(default).0f)",
         )
         parser.add_argument(
             "--fail-level",
@@ -86,6 +86,10 @@ class ReportCommand(BaseCommand):
     def probes(self, options: dict[str, Any]) -> Sequence[Probe]:
         """The probes that these options ask for. Raises UsageError."""
         raise NotImplementedError
+
+    def without_settings(self, options: dict[str, Any], deadline: Deadline) -> Sequence[Finding]:  # noqa: ARG002 - for those that can
+        """What can be found out even where ``django.setup()`` fails."""
+        return ()
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002 - Django's signature
         """Print the report; raise SystemExit with its exit code unless that is 0."""

@@ -13,23 +13,27 @@ from resilience.errors import UsageError, did_you_mean
 from resilience.findings import Finding, Level
 from resilience.probes.base import Deadline, Probe
 
-AREAS = ("env", "hosting", "cache", "redis", "database", "deploy")
+AREAS = ("env", "hosting", "cache", "redis", "components", "audit", "database", "deploy")
 STAGES = ("build", "predeploy", "run")
+# About source, which an image has from its build on: a running app need not read it again.
+_WHILE_BUILDING = ("audit",)
 
 
 def probes_of(areas: Sequence[str] = (), stage: str = "run") -> list[Probe]:
-    """The probes of these areas (all of them by default) that may run at this stage.
+    """The probes of these areas that may run at this stage; ``audit`` by default in ``build`` only.
 
     An area's module makes its own from settings; ``build`` keeps those that need nothing but
     settings and the environment. Raises UsageError for an unknown area.
     """
     wanted = {named(word) for word in areas}
+    if not wanted:
+        wanted = set(AREAS) - (set() if stage == "build" else set(_WHILE_BUILDING))
     if "cache" in wanted:  # what explains a broken cache
         wanted.add("redis")
     return [
         probe
         for area in AREAS
-        if not wanted or area in wanted
+        if area in wanted
         for probe in _probes_of(area)
         if stage != "build" or not probe.live
     ]

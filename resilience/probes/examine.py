@@ -56,6 +56,7 @@ def _is_silenced(finding: Finding | None) -> bool:
 
 def _at_stage(finding: Finding, stage: str) -> Finding:
     """While an image is built, the variables of the running app are not there yet."""
-    if stage == "build" and finding.id == "env.missing" and finding.level is Level.ERROR:
+    of_variables = finding.id in ("env.missing", "components.blocked")
+    if stage == "build" and of_variables and finding.level is Level.ERROR:
         return replace(finding, level=Level.WARNING)
     return finding

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -336,6 +337,23 @@ def test_a_placeholder_is_recognised_in_every_setting_made_of_it(data, name):
             ]
         value = data.draw(nested(data.draw(st.sampled_from(made_of_it))))
         assert env.placeholder_in(value) == name
+
+
+@pytest.mark.parametrize("declare", [env.str, env.url, env.secret])
+def test_a_placeholder_is_recognised_in_lower_case(declare):
+    """``urlsplit().hostname`` is, and settings may have taken their HOST from it."""
+    with env.collecting():
+        host = urlsplit(f"redis://{declare(NAME).rpartition('://')[2]}").hostname
+    assert host is not None
+    assert host == host.lower()
+    assert env.placeholder_in({"HOST": host}) == NAME
+    assert env.placeholder_in(f"missing.{NAME.lower()}x.invalid") == f"{NAME.lower()}x"
+
+
+def test_two_names_that_differ_in_case_only_are_two():
+    with env.collecting():
+        upper, lower = env.str("SHOP_A"), env.str("shop_a")
+    assert (env.placeholder_in(upper), env.placeholder_in(lower)) == ("SHOP_A", "shop_a")
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,7 @@ def read(content: str | bytes) -> tuple[dict[str, tuple[str, int]], list[BrokenS
         ('A="say \\"x\\""\n', {"A": ('say "x"', 1)}),
         ("A=it's\n", {"A": ("it's", 1)}),
         ("A=a=b==\n", {"A": ("a=b==", 1)}),
+        ("a.b-c_1=1\n_=2\n", {"a.b-c_1": ("1", 1), "_": ("2", 2)}),
         # several lines
         ("A='one\ntwo'\nB=1\n", {"A": ("one\ntwo", 1), "B": ("1", 3)}),
         ('# key\nA="one\n\n# two\n"\nB=1\n', {"A": ("one\n\n# two\n", 2), "B": ("1", 6)}),
@@ -109,6 +110,11 @@ def test_what_is_understood(content, expected):
         (f"A='x' {CANARY}", [1], {}),
         (f'A="x"{CANARY}', [1], {}),
         ("export A", [1], {}),
+        # no name that any shell or orchestrator would take
+        (f"{CANARY}+/x=1\nA=1", [1], {"A": 2}),
+        (f"1{CANARY}=1", [1], {}),
+        (f"$env:{CANARY} = 1", [1], {}),
+        (f"'{CANARY} x'=1", [1], {}),
         (f"\n\n# c\nA=1\n\n{CANARY}\nB=2\n", [6], {"A": 4, "B": 7}),
         (f"A='one\ntwo'\n{CANARY}\nB=2\n", [3], {"A": 1, "B": 4}),
         (f"A=1\r\n={CANARY}\r\n\r\n={CANARY}\r\nB=2\r\n", [2, 4], {"A": 1, "B": 5}),
@@ -120,13 +126,30 @@ def test_what_is_understood(content, expected):
 )
 def test_what_is_not_understood_is_named_by_its_line(content, lines, kept):
     found, broken = read(content)
-    assert [error.problem for error in broken] == [
-        f"Line {line} of .env is not of the form NAME=value" for line in lines
-    ]
+    said = [error.problem.partition(": ")[0] for error in broken]
+    assert said == [f"Line {line} of .env is not of the form NAME=value" for line in lines]
     assert [error.id for error in broken] == ["env.dotenv-syntax"] * len(lines)
     assert [(error.location or "").rpartition(":")[2] for error in broken] == [*map(str, lines)]
     assert {name: line for name, (_, line) in found.items()} == kept
     assert not [error for error in broken if CANARY in f"{error}{error!r}{vars(error)}"]
+
+
+@pytest.mark.parametrize(
+    ("line", "where"),
+    [
+        (f"SHOP_KEY='{CANARY}", ": column 10, SHOP_KEY"),
+        (f"  export SHOP_KEY = '{CANARY}", ": column 21, SHOP_KEY"),
+        (f"SHOP_KEY='x' {CANARY}", ": column 10, SHOP_KEY"),
+        # What may be a part of a value is not shown: a line of a key, a word of a passphrase.
+        (CANARY.upper(), ""),
+        (f"{CANARY.upper()} is my", ""),
+        (f"{CANARY}='x", ""),
+        ("export SHOP_KEY", ""),
+    ],
+)
+def test_a_broken_line_is_named_where_it_has_a_name(line, where):
+    (error,) = read(f"A=1\n{line}\n")[1]
+    assert error.problem == f"Line 2 of .env is not of the form NAME=value{where}"
 
 
 NAMES = st.from_regex(r"[A-Z_][A-Z0-9_]{0,8}", fullmatch=True)

@@ -1,0 +1,185 @@
+"""LangSmith's client as a component: our trust in both its HTTP stacks, bounded, safe across fork.
+
+The SDK talks through requests (traces, all older calls) and through httpx2 or httpx (the ``/v2``
+resources), each with a trust store of its own. Its sending thread keeps a process alive and is
+missing in a forked child. What is mended here:
+
+- both stacks verify with a context of one :class:`~resilience.tls.trust.Trust`
+- no request waits longer than CONNECT and READ, and the stacks repeat none
+- the thread is a daemon; what it has not sent is flushed at exit, for FLUSH seconds at most
+- a client from before a fork is built anew in the child, in place, when it is used there
+
+Tracing itself is the SDK's: ``@traceable`` and LangChain find the client, which installs itself.
+To import this module is to import the SDK, up to 3 s: name it in BACKEND, import it nowhere.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import ssl
+import threading
+import weakref
+from typing import Any
+
+import langsmith
+import langsmith.utils
+import requests
+from requests.adapters import HTTPAdapter
+
+from resilience.tls.trust import Trust
+
+CONNECT = 2.0  # seconds for a TCP connection, and again for TLS
+READ = 5.0  # seconds until the next bytes of an answer
+FLUSH = 2.0  # seconds at exit
+_POOL = 33  # connections: the SDK sends with 32 threads at most, and one for a caller
+_NO_COMPRESSION = "LANGSMITH_DISABLE_RUN_COMPRESSION"
+
+
+class Client(langsmith.Client):
+    """``langsmith.Client`` with other defaults; every keyword of it is an option.
+
+    ``trust`` is whom to trust, by default the system's authorities and certifi's. ``timeout_ms``
+    is (connect, read), and bounds the SDK's own times too. ``enabled`` True or False switches
+    tracing; None leaves it to LANGSMITH_TRACING, which the SDK takes for on only if it says
+    exactly ``true``. Building one talks to nobody, and makes it the process's client.
+    """
+
+    def __init__(
+        self, *, trust: Trust | None = None, enabled: bool | None = None, **options: Any
+    ) -> None:
+        trust = trust or Trust.load()
+        # One for each stack: requests writes its ALPN into the one that it is given.
+        self._contexts = trust.context(), trust.context()
+        self._options = {"timeout_ms": (int(CONNECT * 1000), int(READ * 1000)), **options}
+        self._foreign = False
+        self._lock = threading.Lock()
+        self._build()
+        _clients.add(self)
+        atexit.register(_close, weakref.ref(self))
+        langsmith.configure(client=self)
+        if enabled is not None:
+            langsmith.configure(enabled=enabled)
+
+    def _build(self) -> None:
+        # Compressed traces would go through a thread pool that exit waits for without a bound.
+        os.environ.setdefault(_NO_COMPRESSION, "true")
+        utils: Any = langsmith.utils
+        for cached in (utils.get_env_var, utils.get_tracer_project):
+            cached.cache_clear()  # it may have been asked before .env was read
+        self._closed = False
+        for_requests, for_httpx = self._contexts
+        session = requests.Session()
+        session.verify = for_httpx  # type: ignore[assignment]  # the SDK hands it to httpx as it is
+        # With any info given, the SDK's thread asks nobody for it: it has nothing to send yet.
+        super().__init__(session=session, info={}, **self._options)
+        adapter = _Adapter(for_requests, *self._timeout)
+        for scheme in ("https://", "http://"):
+            self.session.mount(scheme, adapter)
+
+    def _settle(self) -> None:
+        """In a forked child, become this process's: what the parent had is the parent's."""
+        if self._foreign:
+            with self._lock:
+                if self._foreign:
+                    self._build()
+                    self._foreign = False
+
+    @property
+    def _use_daemon_threads(self) -> bool:
+        """True, whatever the SDK sets: exit would wait for every batch and its repetitions."""
+        return True
+
+    @_use_daemon_threads.setter
+    def _use_daemon_threads(self, _: bool) -> None:
+        pass
+
+    def create_run(self, *args: Any, **kwargs: Any) -> None:
+        """As the SDK's: queues the run, or drops it where the queue is full."""
+        self._settle()
+        super().create_run(*args, **kwargs)
+
+    def update_run(self, *args: Any, **kwargs: Any) -> None:
+        """As the SDK's: queues the end of a run."""
+        self._settle()
+        super().update_run(*args, **kwargs)
+
+    def request_with_retries(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """As the SDK's: every call through requests."""
+        self._settle()
+        return super().request_with_retries(*args, **kwargs)
+
+    def _get_langsmith_api(self) -> Any:
+        self._settle()
+        api = super()._get_langsmith_api()
+        api.max_retries = 0
+        return api
+
+    def _get_langsmith_api_sync(self) -> Any:
+        self._settle()
+        api = super()._get_langsmith_api_sync()
+        api.max_retries = 0
+        return api
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait until all is sent that this process traced, for ``timeout`` seconds if given."""
+        if not self._foreign:
+            super().flush(timeout)
+
+    def close(self, timeout: float | None = FLUSH) -> None:
+        """Flush, for ``timeout`` seconds at most (None: until all is sent), and stop sending.
+
+        Once: what the registry has closed waits no second time when the process exits.
+        """
+        if not (self._foreign or self._closed):
+            self._closed = True
+            super().close(timeout)
+
+
+class _Adapter(HTTPAdapter):
+    """requests with one context and nothing else: no certifi, no REQUESTS_CA_BUNDLE, no retry."""
+
+    def __init__(self, context: ssl.SSLContext, connect: float, read: float) -> None:
+        self._context = context
+        self._times = connect, read
+        super().__init__(pool_maxsize=_POOL)
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options, ssl_context=self._context)
+
+    def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
+        return super().proxy_manager_for(*args, **options, ssl_context=self._context)
+
+    def cert_verify(self, conn: Any, *_: Any) -> None:
+        """Undo what requests wants to add to the context: another bundle, or no verification."""
+        conn.cert_reqs = "CERT_REQUIRED"
+        conn.ca_certs = conn.ca_cert_dir = None
+
+    def send(self, *args: Any, **options: Any) -> requests.Response:
+        """Send within our times; the SDK asks for longer ones when it sends traces."""
+        asked = options.get("timeout")
+        connect, read = asked if isinstance(asked, tuple) else (asked, asked)
+        options["timeout"] = _least(connect, self._times[0]), _least(read, self._times[1])
+        return super().send(*args, **options)
+
+
+def _least(wanted: float | None, most: float) -> float:
+    return most if wanted is None else min(wanted, most)
+
+
+_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+
+
+def _close(client: weakref.ref[Client]) -> None:
+    found = client()
+    if found is not None:
+        found.close()
+
+
+def _after_fork() -> None:
+    for client in list(_clients):
+        client._lock = threading.Lock()  # noqa: SLF001 - another thread may have held it
+        client._foreign = True  # noqa: SLF001
+
+
+os.register_at_fork(after_in_child=_after_fork)
