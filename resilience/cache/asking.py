@@ -64,6 +64,7 @@ class Asking:
         """As read(), from a server that takes writes."""
         state = self._state
         if not state.write.closed:
+            state.prober.keep()
             raise Unanswered
         links = state.writers
         link = links[0] if len(links) == 1 else _first_of(links)
@@ -80,15 +81,25 @@ class Asking:
         return int(reply)
 
     def scan(self, pattern: str, bulk_ends: float = inf) -> Iterator[list[bytes]]:
-        """The keys that a Redis pattern means, page by page, each within its own time."""
+        """The keys that a Redis pattern means, page by page, each within its own time.
+
+        A cursor means nothing to another process of Redis, which may answer in the place of the
+        first without any error here: then it begins anew.
+        """
         cursor: bytes | int = 0
+        began = self._beginnings()
         while True:
             command: Command = ("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT)
             ((cursor, names),) = self.write((command,), (MANY,), self.turn(bulk_ends))
             if names:
                 yield names
-            if cursor == b"0":
+            if began != (now := self._beginnings()):
+                cursor, began = 0, now
+            elif cursor == b"0":
                 return
+
+    def _beginnings(self) -> list[int]:
+        return [link.beginnings for link in self._state.writers]
 
     def guard(self, breaker: Breaker, link: Link, call: Callable[[], Any]) -> Any:
         """What a client of redis-py on the link's pool got. Raises as read()."""

@@ -17,14 +17,13 @@ from django.core.cache.backends.base import (
     BaseCache,
     default_key_func,
 )
-from django_redis.client import DefaultClient
 from django_redis.compressors.identity import IdentityCompressor
 from django_redis.serializers.pickle import PickleSerializer
 
 from resilience.cache import options as options_
 from resilience.cache.aio import MISSING, AsyncNames
 from resilience.cache.bulk import BulkAnswers
-from resilience.cache.extras import Extras
+from resilience.cache.extras import Extras, Names
 from resilience.cache.state import state_of
 
 _NOT_PARAMS = ("BACKEND", "LOCATION")
@@ -46,7 +45,7 @@ class ResilientCache(Extras, AsyncNames):
         self._server, self._params = server, params
         self._state = state_of(self._options)
         # django-redis wants a server to begin with; it is never used.
-        self._client: Any = DefaultClient(["redis://localhost"], params, self)
+        self._client: Any = Names(["redis://localhost"], params, self)
         plain = (type(self._client._serializer), type(self._client._compressor))  # noqa: SLF001
         is_plain = plain == (PickleSerializer, IdentityCompressor)
         self._loads: Callable[[bytes], Any] = _loads if is_plain else self._client.decode
@@ -63,7 +62,7 @@ class ResilientCache(Extras, AsyncNames):
         else:
             name = self.make_key(key, version=version)
         if len(name) > MEMCACHE_MAX_KEY_LENGTH or not _is_plain(name):
-            self.validate_key(name)
+            self._validate(name)
         return name
 
     def _names(self, keys: Sequence[Any], version: int | None) -> list[str]:
@@ -77,8 +76,12 @@ class ResilientCache(Extras, AsyncNames):
         longest = max(map(len, names), default=0)
         if longest > MEMCACHE_MAX_KEY_LENGTH or not _is_plain("".join(names)):
             for name in names:
-                self.validate_key(name)
+                self._validate(name)
         return names
+
+    def _validate(self, name: str) -> None:
+        name.encode()  # UnicodeEncodeError, with Redis and without
+        self.validate_key(name)
 
     def _encode(self, value: Any) -> bytes:
         encoded = self._client.encode(value)

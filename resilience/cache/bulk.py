@@ -7,6 +7,7 @@ trip must have ended; what is left then is answered as in an outage.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from resilience.cache.asking import MANY, NUMBER, NUMBER_IF_ALLOWED, VALUE, Unanswered
@@ -35,35 +36,39 @@ class BulkAnswers(Counting):
         """What Redis said to one round trip's worth of keys; not there: it did not answer."""
         if self._memory or not self._state.read.closed:
             return {}
-        if self._journal.active:
-            names = self._free_many(names, bulk_ends)
         local, asking = self._local, self.asking
-        tokens = local.tokens(names)
+        tokens = local.tokens(names)  # before anything else: a write that comes later voids them
+        freed: dict[str, bytes | None] = {}
+        if self._journal.active:
+            names, freed = self._free_many(names, bulk_ends)
+            tokens = {name: tokens[name] for name in names if name in tokens}
         commands: list[Command] = [("MGET", *names)]
         commands += [("PTTL", name) for name in tokens]
         says = [MANY, *[NUMBER_IF_ALLOWED] * len(tokens)]
         try:
             values, *ttls = asking.read(commands, says, asking.turn(bulk_ends)) if names else [[]]
         except Unanswered:
-            return {}
+            return freed
         answered: dict[str, bytes | None] = dict(zip(names, values, strict=True))
         local.confirm_many(answered)
         for (name, token), ttl in zip(tokens.items(), ttls, strict=True):
             self._learn(name, answered[name], ttl, token)
-        return answered
+        return {**answered, **freed}
 
-    def _free_many(self, names: Sequence[str], bulk_ends: float) -> list[str]:
-        """Take the masked ones out of Redis; those that it may be asked about."""
+    def _free_many(
+        self, names: Sequence[str], bulk_ends: float
+    ) -> tuple[list[str], dict[str, bytes | None]]:
+        """Take the masked ones out of Redis: those it may be asked about, and those just freed."""
         masks = {name: mask for name in names if (mask := self._mask(name)) is not None}
+        rest = [name for name in names if name not in masks]
+        freed: dict[str, bytes | None] = {}
         if masks:
-            try:
+            with suppress(Unanswered):
                 self.asking.unlink(list(masks), self.asking.turn(bulk_ends))
-            except Unanswered:
-                return [name for name in names if name not in masks]
-            for name, mask in masks.items():
-                if self._journal.done(name, mask):
-                    self._local.drop(name)
-        return list(names)
+                freed = {n: None for n, mask in masks.items() if self._journal.done(n, mask)}
+            for name in freed:
+                self._local.drop(name)
+        return rest, freed
 
     def set_many(
         self,
@@ -92,7 +97,8 @@ class BulkAnswers(Counting):
             self.delete_many({name: keys[name] for name in values}, bulk_ends)
             return []
         if self._memory:
-            return self._keep(values, ttl)
+            write = local.write
+            return [n for n, value in values.items() if not write(n, value, ttl, outage=True)]
         masks = {name: self._mask(name) for name in values}
         tokens = local.bump_many(values)
         commands = [set_command(name, value, ttl) for name, value in values.items()]
@@ -100,8 +106,8 @@ class BulkAnswers(Counting):
             asking.write(commands, [VALUE] * len(commands), asking.turn(bulk_ends))
         except Unanswered as unanswered:
             loose = self._loose(values, keys)
-            failed = self._keep({name: values[name] for name in loose}, ttl)
             self.mask(loose, unanswered)
+            failed = [name for name in loose if not self._keep(name, values[name], ttl)]
             self._refuse_any(values, keys)
             return failed
         for name, mask in masks.items():
@@ -117,11 +123,6 @@ class BulkAnswers(Counting):
         for name in names:
             self._refuse_strict(keys[name])
 
-    def _keep(self, values: Mapping[str, bytes], ttl: float | None) -> list[str]:
-        """Without Redis; the names that are too large."""
-        write = self._local.write
-        return [name for name, value in values.items() if not write(name, value, ttl, outage=True)]
-
     def delete_many(self, keys: Mapping[str, Any], bulk_ends: float) -> int:
         """How many there were."""
         local, gone = self._local, 0
@@ -135,8 +136,8 @@ class BulkAnswers(Counting):
                     )
                 except Unanswered as unanswered:
                     loose = self._loose(names, keys)
-                    gone += sum([local.drop(name) for name in loose])
                     self.mask(loose, unanswered)
+                    gone += sum([local.drop(name) for name in loose])
                     self._refuse_any(names, keys)
                     continue
                 gone += reply
@@ -148,6 +149,7 @@ class BulkAnswers(Counting):
 
     def delete_pattern(self, pattern: str, bulk_ends: float) -> int:
         """Every key that a Redis pattern means, by SCAN and UNLINK; how many."""
+        pattern.encode()  # raises now what no Redis could be asked for
         here = self._forget(pattern)
         if self._memory:
             return here
@@ -157,7 +159,7 @@ class BulkAnswers(Counting):
                 gone += self.asking.unlink(names, self.asking.turn(bulk_ends))
         except Unanswered:
             gone = here
-            self._journal.add_pattern(pattern)
+            self._journal.add_pattern(pattern, self._state.options.every_key)
             self._state.flush()
         finally:
             self._forget(pattern)  # what was filled meanwhile

@@ -30,6 +30,7 @@ class Counting(Answers):
         except Unanswered:
             self._refuse_strict(key)
             return self._incr_locally(name, key, delta, ends)
+        self._journal.spare(name)
         if result is None:
             local.drop(name)
             raise _no_such_key(name)

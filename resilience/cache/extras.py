@@ -20,6 +20,7 @@ from typing import Any, Literal
 import redis
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django.utils.module_loading import import_string
+from django_redis.client import DefaultClient
 from django_redis.exceptions import ConnectionInterrupted
 from django_redis.util import CacheKey
 
@@ -76,6 +77,23 @@ _ROWS: tuple[tuple[str, Extra], ...] = (
     ("zadd zincrby zpopmax zpopmin zrem zremrangebyscore", Extra("write")),
 )
 EXTRAS = {name: extra for names, extra in _ROWS for name in names.split()}
+
+
+class Name(CacheKey):  # type: ignore[misc] # django-redis has no hints here
+    """A final key that knows the caller's."""
+
+    key: Any
+
+
+class Names(DefaultClient):  # type: ignore[misc] # as above
+    """django-redis's client, which makes, encodes and decodes, and never connects here."""
+
+    def make_key(self, key: Any, version: int | None = None, prefix: str | None = None) -> CacheKey:
+        if isinstance(key, CacheKey):
+            return key
+        name = Name(super().make_key(key, version=version, prefix=prefix))
+        name.key = key
+        return name
 
 
 class Extras:
@@ -154,7 +172,6 @@ class Client(redis.Redis):
     def __init__(self, cache: Extras, role: Role, link: Link) -> None:
         super().__init__(connection_pool=link.pool())
         self._answers, self._state = cache._answers, cache._state  # noqa: SLF001 - a part of it
-        self._reverse = cache._client.reverse_key  # noqa: SLF001
         self._role, self._link = role, link
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
@@ -162,7 +179,7 @@ class Client(redis.Redis):
         if self.left <= 0:
             raise CacheUnavailable(f"Cache {state.options.alias!r}: {args[0]} took too long.")
         began = state.clock()
-        keys = [str(arg) for arg in args if isinstance(arg, CacheKey)]
+        keys = [arg for arg in args if isinstance(arg, CacheKey)]
         try:
             ends = began + min(self.left, state.options.operation_timeout)
             return self._execute(args, options, keys, ends)
@@ -170,10 +187,10 @@ class Client(redis.Redis):
             self.left -= state.clock() - began
 
     def _execute(
-        self, args: tuple[Any, ...], options: dict[str, Any], keys: list[str], ends: float
+        self, args: tuple[Any, ...], options: dict[str, Any], keys: list[CacheKey], ends: float
     ) -> Any:
         state, writes = self._state, self._role == "write"
-        if state.journal.active and not all(self._answers.free(key, ends) for key in keys):
+        if not all(self._answers.is_free(str(key), ends) for key in keys):
             self._journal(keys, Unanswered())
             raise state.unavailable(str(args[0]))
         for key in keys if writes else ():
@@ -182,16 +199,20 @@ class Client(redis.Redis):
             with deadline(ends):
                 ask = partial(super().execute_command, *args, **options)
                 breaker = state.write if writes else state.read
-                return self._answers.asking.guard(breaker, self._link, ask)
+                result = self._answers.asking.guard(breaker, self._link, ask)
         except Unanswered as unanswered:
             self._journal(keys, unanswered)
             raise state.unavailable(str(args[0])) from None
         finally:
             for key in keys if writes else ():
                 state.store.drop(key)
+        for key in keys if writes and not self.journaled else ():
+            state.journal.spare(key)
+        return result
 
-    def _journal(self, keys: list[str], unanswered: Unanswered) -> None:
-        loose = [key for key in keys if not self._answers.is_strict(self._reverse(key))]
+    def _journal(self, keys: list[CacheKey], unanswered: Unanswered) -> None:
+        is_strict = self._answers.is_strict
+        loose = [str(key) for key in keys if not is_strict(getattr(key, "key", key))]
         if self.journaled and loose:
             self._answers.mask(loose, unanswered)
 

@@ -61,6 +61,7 @@ class Lending:
     def _begin(self) -> None:
         """Have nothing, as in the child of a fork."""
         self._lock = threading.Lock()
+        self.beginnings = 0  # how often it was connected with nothing left of before
         self._ready: list[Bound] = []
         # Weak: a caller that a signal ends before it can give its connection back loses it, and
         # nobody else does.
@@ -75,10 +76,11 @@ class Lending:
 
     # ── for whoever looks after the link ────────────────────────────────────────────────────────
 
-    def dial(self) -> None:
+    def dial(self, seconds: float | None = None) -> None:
         """Have one connection dialled now, to be lent next. Raises LinkDown if it does not succeed.
 
-        Waits up to ``connect_timeout``. Does nothing while every possible connection is lent.
+        Waits up to ``connect_timeout``, or so many seconds if that is less. Does nothing while
+        every possible connection is lent.
         """
         asked = self._clock()
         stale: list[Bound] = []
@@ -98,7 +100,8 @@ class Lending:
             dial = dials[0]
         self._close(stale)
         self._dials.start(start)
-        if not dial.over.wait(self.server.connect_timeout + GRACE):
+        limit = self.server.connect_timeout + GRACE
+        if not dial.over.wait(limit if seconds is None else min(limit, seconds)):
             raise self._late()
         if dial.error is not None:
             raise self._downtime.error(dial.error)
@@ -108,6 +111,7 @@ class Lending:
         with self._lock:
             stale, self._ready = self._ready, []
             self._dials.outdate()
+            self.beginnings += 1
         self._close(stale)
 
     def reset(self) -> None:
@@ -251,6 +255,7 @@ class Lending:
             else:
                 outdated = connection.generation != self._dials.generation
                 if not outdated:
+                    self.beginnings += not (self._ready or self._lent)
                     self._downtime.end()
                     if self._waiters:
                         self._lent.add(connection)

@@ -79,14 +79,17 @@ class Answers:
     # ── reading ─────────────────────────────────────────────────────────────────────────────────
 
     def get(self, name: str, key: Any, ends: float) -> bytes | None:
-        if self._may_read(name, key, ends):
+        if self._may_read(key):
             local = self._local
+            token = local.token(name)  # before anything else: a write that comes later voids it
+            mask = self._mask(name)
+            if mask is not None:
+                return None if self.free(name, mask, ends) else self.recall(name, key)
             try:
                 if local.has(name):
                     (value,) = self.asking.read((("GET", name),), (VALUE,), ends)
                     local.confirm(name, value)
                 else:
-                    token = local.token(name)
                     value, ttl = self.asking.read(
                         (("GET", name), ("PTTL", name)), (VALUE, NUMBER_IF_ALLOWED), ends
                     )
@@ -98,7 +101,10 @@ class Answers:
         return self.recall(name, key)
 
     def has(self, name: str, key: Any, ends: float) -> bool:
-        if self._may_read(name, key, ends):
+        if self._may_read(key):
+            mask = self._mask(name)
+            if mask is not None:
+                return not self.free(name, mask, ends) and self.recall(name, key) is not None
             try:
                 (reply,) = self.asking.read((("EXISTS", name),), (NUMBER,), ends)
                 return bool(reply)
@@ -121,13 +127,12 @@ class Answers:
         ttl = self._local.ttl(name)
         return otherwise if isinstance(ttl, Missing) else ttl
 
-    def _may_read(self, name: str, key: Any, ends: float) -> bool:
-        """Whether Redis may be asked, after having taken from it what is masked."""
+    def _may_read(self, key: Any) -> bool:
+        """Whether Redis may be asked about a key that is not masked."""
         if self._memory or not self._state.read.closed:
             return False
-        if not self._state.write.closed and str(key).startswith(BACKED_PREFIX):
-            return False  # whoever logged out elsewhere could not take it out of Redis
-        return not self._journal.active or self.free(name, ends)
+        # While only writes fail, whoever logged out elsewhere could not take it out of Redis.
+        return self._state.write.closed or not str(key).startswith(BACKED_PREFIX)
 
     def _learn(self, name: str, value: bytes | None, ttl: int | None, token: int) -> None:
         """Redis answered GET and PTTL for a key that was not here."""
@@ -150,8 +155,8 @@ class Answers:
             self.asking.write((set_command(name, value, ttl),), (VALUE,), ends)
         except Unanswered as unanswered:
             self._refuse_strict(key)
-            self._local.write(name, value, ttl, outage=True)
             self.mask((name,), unanswered)
+            self._keep(name, value, ttl)
         else:
             self._unmask(name, mask)
             self._local.write(name, value, ttl, outage=False, token=token)
@@ -180,10 +185,12 @@ class Answers:
             except Unanswered as unanswered:
                 failed = unanswered
         there = self.recall(name, key) is not None
-        if there:
-            self._local.write(name, value, ttl, outage=True)
         if failed is not None:
             self.mask((name,), failed)
+        if there:
+            self._keep(name, value, ttl)
+        else:
+            self._local.drop(name)
         return there
 
     def _set_if(
@@ -200,6 +207,7 @@ class Answers:
         command = (*set_command(name, value, ttl), condition)
         (reply,) = self.asking.write((command,), (VALUE,), ends)
         if reply is not None:
+            self._journal.spare(name)
             self._local.write(name, value, ttl, outage=False, token=token)
         return reply is not None
 
@@ -213,9 +221,8 @@ class Answers:
             (reply,) = self.asking.write((("DEL", name),), (NUMBER,), ends)
         except Unanswered as unanswered:
             self._refuse_strict(key)
-            there = local.drop(name)
             self.mask((name,), unanswered)
-            return there
+            return local.drop(name)
         self._unmask(name, mask)
         there = local.drop(name)
         return bool(reply) if mask is None else there
@@ -233,10 +240,11 @@ class Answers:
             local.bump(name)
             _, there = self.asking.write((change, ("EXISTS", name)), (NUMBER, NUMBER), ends)
         except Unanswered as unanswered:
-            self._refuse_strict(key)
-            there = local.touch(name, ttl)
+            there = self.recall(name, key) is not None
             self.mask((name,), unanswered)
-            return there
+            if not there:
+                local.drop(name)
+            return there and local.touch(name, ttl)
         local.touch(name, ttl) if there else local.drop(name)
         return bool(there)
 
@@ -248,24 +256,39 @@ class Answers:
         self._journal.add(names, owner, unknown=unanswered.sent)
         self._state.flush()
 
-    def free(self, name: str, ends: float) -> bool:
+    def free(self, name: str, mask: Mask, ends: float) -> bool:
         """Take a masked key out of Redis; False if that was not to be had."""
         try:
-            self._free(name, ends)
+            self._free(name, ends, mask)
         except Unanswered:
             return False
         return True
 
-    def _free(self, name: str, ends: float) -> None:
+    def is_free(self, name: str, ends: float) -> bool:
+        """Whether a key is not masked, or not any more."""
         mask = self._mask(name)
+        return mask is None or self.free(name, mask, ends)
+
+    def _free(self, name: str, ends: float, mask: Mask | None = None) -> None:
+        mask = mask or self._mask(name)
         if mask is not None:
-            self._state.flush()  # a forked child has the masks of its parent and no thread
             self.asking.unlink((name,), ends)
-            if self._journal.done(name, mask):
-                self._local.drop(name)
+            if not self._journal.done(name, mask):
+                raise Unanswered  # another write of it failed meanwhile
+            self._local.drop(name)
 
     def _mask(self, name: str) -> Mask | None:
-        return self._journal.mask(name) if self._journal.active else None
+        if not self._journal.active:
+            return None
+        self._state.flush()  # a forked child has the masks of its parent, and no thread
+        return self._journal.mask(name)
+
+    def _keep(self, name: str, value: bytes, ttl: float | None) -> bool:
+        """What this process wrote without Redis, for as long as the key is masked."""
+        kept = self._local.write(name, value, ttl, outage=True)
+        if self._mask(name) is None:  # the flusher was faster
+            self._local.drop(name)
+        return kept
 
     def _unmask(self, name: str, mask: Mask | None) -> None:
         """Redis acknowledged a write that leaves nothing of what it held."""

@@ -44,30 +44,40 @@ class Prober(Worker):
 
     def probe(self) -> None:
         """Ask once for each role that is open."""
-        state = self._state
-        key = state.probe_key
-        self._probe_role(state.read, state.readers, ("GET", key))
-        self._probe_role(state.write, state.writers, ("SET", key, b"1", "PX", _KEY_MS))
+        self._probe_role(self._state.read, self._state.readers, ("GET", self._state.probe_key))
+        self.probe_writes()
+
+    def probe_writes(self, seconds: float | None = None) -> None:
+        """The same for writes alone, connecting within so many seconds."""
+        command: Command = ("SET", self._state.probe_key, b"1", "PX", _KEY_MS)
+        self._probe_role(self._state.write, self._state.writers, command, seconds)
 
     def _pause(self) -> float:
         late = self._state.clock() - self._began > LATER
         jitter = 1 + random.uniform(-JITTER, JITTER)  # noqa: S311 - no secret
         return (PERIOD_LATER if late else PERIOD) * jitter
 
-    def _probe_role(self, breaker: Breaker, links: Sequence[Link], command: Command) -> None:
+    def _probe_role(
+        self,
+        breaker: Breaker,
+        links: Sequence[Link],
+        command: Command,
+        seconds: float | None = None,
+    ) -> None:
         """One server that answers is enough: reads leave out those that are down."""
         if breaker.closed or not breaker.half_open():
             return
-        answers = [self._answers(link, command) for link in links]  # every one, to connect it too
+        # Every one, to connect it too.
+        answers = [self._answers(link, command, seconds) for link in links]
         if any(answers):
             breaker.close()
         else:
             breaker.reopen()
 
-    def _answers(self, link: Link, command: Command) -> bool:
+    def _answers(self, link: Link, command: Command, seconds: float | None) -> bool:
         state = self._state
         try:
-            link.dial()
+            link.dial(seconds)
             (reply,) = link.exchange((command,), state.clock() + state.options.operation_timeout)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is no answer
             state.note(classify(error), error)

@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -85,12 +86,16 @@ class AliasState:
 
     def note(self, kind: Kind, error: BaseException) -> None:
         """Remember why Redis did not answer; refusals are said at once."""
-        self._last_kind, self._last_error = kind, redact.exception(error)
+        # Redis repeats the arguments of a command that it does not know: keys, and values.
+        said = redact.exception(error).partition(", with args beginning with")[0]
+        self._last_kind, self._last_error = kind, said
         if kind is Kind.PERMISSION:
             self._telling.refusal(self._last_error)
 
     def count_fallback(self) -> None:
         """A read that this process answered instead."""
+        if not self.read.closed:
+            self.prober.keep()
         self._fallbacks += 1
         self._telling.fallback(self._fallbacks, self._last_error)
 
@@ -118,9 +123,8 @@ class AliasState:
             self.prober.start()
         else:
             self._telling.change(logging.WARNING, f"{role} is back on Redis: {why}")
-            if role == "read":
-                self.store.demote()
-            elif self.journal.due_in() is not None:
+            self.store.demote()
+            if role == "write" and not self.flusher.is_idle():
                 self.flusher.start(wake=True)
             self._last_kind = None
         state_changed.send_robust(sender=alias, alias=alias, role=role, old=old, new=new, why=why)
@@ -229,8 +233,9 @@ def reset() -> None:
 
 def _at_exit() -> None:
     ends = time.monotonic() + EXIT_SECONDS
-    for each in _states.values():
-        each.flusher.finish(ends)
+    for each in list(_states.values()):
+        with suppress(Exception):  # whatever it is, the others have their turn
+            each.flusher.finish(ends)
 
 
 def _role(breaker: Breaker, now: float) -> dict[str, Any]:

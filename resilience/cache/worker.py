@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
+
+from resilience import redact
+
+logger = logging.getLogger("resilience.cache")
+
+AFTER_ERROR = 5.0  # seconds after something that nobody foresaw
 
 
 class Worker:
@@ -15,27 +22,36 @@ class Worker:
     def __init__(self, name: str) -> None:
         self._name = name
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self.running = False
         self._woken = threading.Event()
         self._stopped = False
+        self._ended = threading.Event()
+        self._ended.set()
 
     def start(self, *, wake: bool = False) -> None:
         """See to it that there are turns; with ``wake`` one now, whatever the last one said."""
         if wake:
             self._woken.set()
         with self._lock:
-            alive = self._thread is not None and self._thread.is_alive()
-            if alive or self._stopped:
+            if self.running or self._stopped:
                 return
-            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            # Without a thread to be had the next reason to start tries again.
+            thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            # Without a thread to be had keep() tries again.
             with contextlib.suppress(RuntimeError):
-                self._thread.start()
+                thread.start()
+                self.running = True
 
-    def stop(self) -> None:
-        """End for good, after the turn that is under way."""
+    def keep(self) -> None:
+        """Start it if it should run and does not: to be called where that would be noticed."""
+        if not self.running:
+            self.start()
+
+    def stop(self, seconds: float = 0.0) -> None:
+        """End for good, after the turn that is under way, for which this waits so long."""
         self._stopped = True
         self._woken.set()
+        if seconds > 0:
+            self._ended.wait(seconds)
 
     def begin(self) -> float:
         """How many seconds to wait for the first turn."""
@@ -50,14 +66,27 @@ class Worker:
         raise NotImplementedError
 
     def _run(self) -> None:
-        pause = self.begin()
-        while True:
-            self._woken.wait(pause)
-            self._woken.clear()
-            if self._stopped:
-                return
-            pause = self.turn()
-            with self._lock:
-                if self.is_idle():
-                    self._thread = None
-                    return
+        self._ended.clear()
+        try:
+            pause = self.begin()
+            while not self._pauses(pause):
+                pause = self._turn()
+                with self._lock:
+                    if self.is_idle():
+                        self.running = False
+                        return
+        finally:
+            self._ended.set()
+
+    def _pauses(self, seconds: float) -> bool:
+        """Wait for the next turn; whether there is none."""
+        self._woken.wait(seconds)
+        self._woken.clear()
+        return self._stopped
+
+    def _turn(self) -> float:
+        try:
+            return self.turn()
+        except Exception as error:  # noqa: BLE001 - the thread must go on: nobody would start it
+            logger.error("%s: %s", self._name, redact.exception(error))  # noqa: TRY400 - one line
+            return AFTER_ERROR

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 from hypothesis import settings, strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from resilience.cache import journal as module
-from resilience.cache.journal import AGAIN_AFTER, REFUSED_AFTER, Journal
+from resilience.cache.journal import AGAIN_AFTER, REFUSED_AFTER, SCOPES, Journal
 from resilience.cache.patterns import matcher
 
 MINE = "mine:*"
@@ -50,7 +50,7 @@ def test_a_key_is_masked_until_redis_let_go_of_it(journal):
     assert free(journal, "mine:b")
     assert not journal.active
     assert journal.snapshot() == {"keys": 0, "patterns": 0, "again": 0, "flushed": 2}
-    assert journal.due_in() is None
+    assert journal.due_in(MINE) is None
 
 
 def test_a_write_that_failed_meanwhile_masks_it_anew(journal):
@@ -66,89 +66,85 @@ def test_what_may_be_done_late_is_taken_out_again(journal, clock):
     journal.add(["mine:sure"], MINE, unknown=False)
     journal.add(["mine:doubt"], MINE, unknown=True)
     journal.add(["mine:doubt"], MINE, unknown=False)  # the doubt about the earlier write remains
-    for name, mask in journal.take(10):
+    for name, mask in journal.take(10, MINE):
         journal.done(name, mask)
     assert not journal.active
-    assert journal.due_in() == AGAIN_AFTER
-    assert journal.take_again(10) == []
+    assert journal.due_in(MINE) == AGAIN_AFTER
+    assert journal.take_again(10, MINE) == []
     clock.now += AGAIN_AFTER
-    assert journal.due_in() == 0
-    taken = journal.take_again(10)
-    assert [name for name, _ in taken] == ["mine:doubt"]
-    journal.again(taken)  # it failed
-    assert journal.due_in() == 0
-    assert journal.take_again(10) == taken
-    assert journal.due_in() is None
+    assert journal.due_in(MINE) == 0
+    taken = journal.take_again(10, MINE)
+    assert taken == ["mine:doubt"]
+    journal.again(taken, MINE)  # it failed
+    assert journal.due_in(MINE) == 0
+    assert journal.take_again(10, MINE) == taken
+    assert journal.due_in(MINE) is None
 
 
 def test_what_could_not_be_flushed_is_given_again_first(journal):
     journal.add([f"mine:{n}" for n in range(5)], MINE, unknown=False)
-    taken = journal.take(3)
-    journal.put_back(taken)
-    again = journal.take(10)
+    taken = journal.take(3, MINE)
+    journal.put_back(taken, MINE)
+    again = journal.take(10, MINE)
     assert sorted(name for name, _ in again) == [f"mine:{n}" for n in range(5)]
-    assert journal.take(10) == []
-    assert journal.due_in() is None  # whoever has them will bring them back
+    assert journal.take(10, MINE) == []
+    assert journal.due_in(MINE) is None  # whoever has them will bring them back
 
 
 def test_what_an_acl_forbids_stays_masked_and_is_tried_in_a_minute(journal, clock):
     journal.add(["mine:a"], MINE, unknown=False)
-    ((name, _),) = journal.take(1)
-    journal.refuse(name)
+    ((name, _),) = journal.take(1, MINE)
+    journal.refuse([name], MINE)
     assert masked(journal, "mine:a")
-    assert journal.due_in() == REFUSED_AFTER
-    assert journal.take(1) == []
+    assert journal.due_in(MINE) == REFUSED_AFTER
+    assert journal.take(1, MINE) == []
     clock.now += REFUSED_AFTER
-    assert [name for name, _ in journal.take(1)] == ["mine:a"]
+    assert [name for name, _ in journal.take(1, MINE)] == ["mine:a"]
 
 
 # ── patterns ────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_pattern_masks_what_it_means_until_it_was_scanned_for(journal):
-    journal.add_pattern("mine:*:x")
+    journal.add_pattern("mine:*:x", MINE)
     assert masked(journal, "mine:1:x", "mine:1:y", "other") == ["mine:1:x"]
-    scope = journal.scope()
+    scope = journal.scope(MINE)
     assert scope.pattern == "mine:*:x"
     journal.scanned(scope)
     assert not journal.active
-    assert journal.scope() is None
+    assert journal.scope(MINE) is None
 
 
 def test_a_key_that_was_freed_alone_is_no_longer_meant(journal):
-    journal.add_pattern(MINE)
+    journal.add_pattern(MINE, MINE)
     assert free(journal, "mine:a")
     assert masked(journal, "mine:a", "mine:b") == ["mine:b"]
-    journal.add_pattern(MINE)  # cleared again: now it is
+    journal.add_pattern(MINE, MINE)  # cleared again: now it is
     assert masked(journal, "mine:a", "mine:b") == ["mine:a", "mine:b"]
 
 
 def test_a_pattern_takes_over_the_keys_and_their_doubts(journal, clock):
     journal.add(["mine:a"], MINE, unknown=True)
+    journal.add(["mine:b"], MINE, unknown=False)
     journal.add(["other:a"], "other:*", unknown=False)
-    journal.add_pattern(MINE)
-    assert journal.snapshot()["keys"] == 1
-    assert masked(journal, "mine:a", "other:a") == ["mine:a", "other:a"]
-    assert free(journal, "mine:a")
-    journal.scanned(journal.scope())
-    assert masked(journal, "mine:a") == []
-    assert journal.scope() is None
+    journal.add_pattern(MINE, MINE)
+    assert journal.snapshot() == {"keys": 1, "patterns": 1, "again": 1, "flushed": 0}
+    assert masked(journal, "mine:a", "mine:b", "other:a") == ["mine:a", "mine:b", "other:a"]
+    journal.scanned(journal.scope(MINE))
+    assert masked(journal, "mine:a", "mine:b") == []
+    assert journal.take_again(10, MINE) == []
     clock.now += AGAIN_AFTER
-    again = journal.scope()
-    assert again.pattern == MINE
-    assert "mine:a" not in again.free  # the late write may have hit it
-    journal.scanned(again)
-    assert journal.snapshot() == {"keys": 1, "patterns": 0, "again": 0, "flushed": 0}
+    assert journal.take_again(10, MINE) == ["mine:a"]
 
 
 def test_a_scan_that_an_acl_forbids_waits(journal, clock):
-    journal.add_pattern(MINE)
-    journal.postpone(journal.scope())
-    assert journal.scope() is None
-    assert journal.due_in() == REFUSED_AFTER
+    journal.add_pattern(MINE, MINE)
+    journal.postpone(journal.scope(MINE))
+    assert journal.scope(MINE) is None
+    assert journal.due_in(MINE) == REFUSED_AFTER
     assert masked(journal, "mine:a")
     clock.now += REFUSED_AFTER
-    assert journal.scope() is not None
+    assert journal.scope(MINE) is not None
 
 
 @pytest.mark.parametrize("unknown", [False, True])
@@ -158,29 +154,83 @@ def test_too_many_keys_become_their_caches_patterns(journal, clock, monkeypatch,
     journal.add(["other:a"], "other:*", unknown=False)
     assert journal.snapshot()["keys"] == 3
     journal.add(["mine:c"], MINE, unknown=False)
-    assert journal.snapshot() == {"keys": 0, "patterns": 2, "again": 0, "flushed": 0}
-    assert masked(journal, "mine:a", "mine:z", "other:z", "third") == [
-        "mine:a", "mine:z", "other:z",
-    ]  # fmt: skip
-    for _ in range(2):
-        journal.scanned(journal.scope())
+    assert journal.snapshot()["keys"] == 0
+    assert journal.snapshot()["patterns"] == 2
+    found = masked(journal, "mine:a", "mine:z", "other:z", "third")
+    assert found == ["mine:a", "mine:z", "other:z"]
+    for owner in (MINE, "other:*"):
+        journal.scanned(journal.scope(owner))
     assert not journal.active
     clock.now += AGAIN_AFTER
-    again = journal.scope()
-    assert (again.pattern if again else None) == (MINE if unknown else None)
+    assert sorted(journal.take_again(10, MINE)) == (["mine:a", "mine:b"] if unknown else [])
 
 
-def test_second_unlinks_count_for_the_limit_and_are_not_lost(journal, clock, monkeypatch):
+def test_a_key_that_its_caches_pattern_does_not_mean_stays_masked(journal, monkeypatch):
+    """A KEY_FUNCTION with a CLEAR_PATTERN for some of its keys."""
     monkeypatch.setattr(module, "LIMIT", 3)
-    for name in ("mine:a", "mine:b", "mine:c"):
-        journal.add([name], MINE, unknown=True)
-        assert free(journal, name)
-    journal.add(["other:a"], "other:*", unknown=False)
-    assert masked(journal, "mine:a", "other:a") == ["mine:a", "other:a"]
-    while (scope := journal.scope()) is not None:
-        journal.scanned(scope)
+    journal.add([f"user:{n}" for n in range(3)], "page:*", unknown=False)
+    journal.add(["page:1"], "page:*", unknown=False)
+    assert journal.snapshot()["keys"] == 3
+    assert masked(journal, "user:0", "user:1", "user:2", "page:7") == [
+        "user:0", "user:1", "user:2", "page:7",
+    ]  # fmt: skip
+    for name, mask in journal.take(10, "page:*"):
+        journal.done(name, mask)
+    assert masked(journal, "user:0") == []
+
+
+def test_many_patterns_become_their_caches(journal):
+    for number in range(3 * SCOPES):
+        journal.add_pattern(f"mine:user:{number}:*", MINE)
+    assert journal.snapshot()["patterns"] <= SCOPES
+    assert masked(journal, "mine:user:1:a", "mine:b", "other") == ["mine:user:1:a", "mine:b"]
+
+
+def test_second_unlinks_are_bounded(journal, monkeypatch):
+    monkeypatch.setattr(module, "LIMIT", 3)
+    for number in range(9):
+        journal.add([f"mine:{number}"], MINE, unknown=True)
+        assert free(journal, f"mine:{number}")
+    assert journal.snapshot()["again"] == 3
+
+
+def test_what_was_locked_since_is_not_taken_out_again(journal, clock):
+    journal.add(["mine:a", "mine:b"], MINE, unknown=True)
+    for name in ("mine:a", "mine:b"):
+        free(journal, name)
+    journal.spare("mine:a")
     clock.now += AGAIN_AFTER
-    assert journal.scope().pattern == MINE
+    assert journal.take_again(10, MINE) == ["mine:b"]
+
+
+# ── races ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_reader_sees_a_key_that_a_pattern_takes_over_meanwhile(journal):
+    journal.add_pattern("other:*", "other:*")
+    journal.add(["mine:a"], MINE, unknown=False)
+    (scope,) = journal._scopes
+    means = scope.means
+    scope.means = lambda name: (journal.add_pattern(MINE, MINE), means(name))[1]
+    assert journal.mask("mine:a") is not None
+
+
+def test_a_key_whose_next_write_fails_while_it_is_freed_is_queued_again(journal):
+    journal.add(["mine:a"], MINE, unknown=False)
+    ((name, mask),) = journal.take(1, MINE)
+    journal.add(["mine:a"], MINE, unknown=True)
+    assert not journal.done(name, mask)
+    assert journal.due_in(MINE) == 0
+    assert [name for name, _ in journal.take(1, MINE)] == ["mine:a"]
+
+
+def test_each_cache_frees_its_own(journal):
+    journal.add(["mine:a"], MINE, unknown=True)
+    journal.add_pattern("other:*", "other:*")
+    assert journal.take(10, "other:*") == []
+    assert journal.scope(MINE) is None
+    assert journal.left(MINE) == {"keys": 1, "patterns": 0, "again": 0}
+    assert journal.left("other:*") == {"keys": 0, "patterns": 1, "again": 0}
 
 
 # ── the process ─────────────────────────────────────────────────────────────────────────────────
@@ -189,21 +239,21 @@ def test_second_unlinks_count_for_the_limit_and_are_not_lost(journal, clock, mon
 def test_the_end_of_the_process_makes_everything_due(journal):
     journal.add(["mine:a"], MINE, unknown=True)
     free(journal, "mine:a")
-    journal.hurry()
-    assert journal.due_in() == 0
-    assert [name for name, _ in journal.take_again(1)] == ["mine:a"]
+    journal.hurry(MINE)
+    assert journal.due_in(MINE) == 0
+    assert journal.take_again(1, MINE) == ["mine:a"]
 
 
 def test_a_child_keeps_the_masks_and_has_everything_to_flush(journal):
     journal.add(["mine:a", "mine:b"], MINE, unknown=False)
-    journal.take(1)  # by a thread that the child does not have
+    journal.take(1, MINE)  # by a thread that the child does not have
     journal._lock.acquire()
     journal.after_fork()
     ended = threading.Event()
 
     def use() -> None:
         assert masked(journal, "mine:a", "mine:b") == ["mine:a", "mine:b"]
-        assert [name for name, _ in journal.take(10)] == ["mine:a", "mine:b"]
+        assert [name for name, _ in journal.take(10, MINE)] == ["mine:a", "mine:b"]
         ended.set()
 
     threading.Thread(target=use, daemon=True).start()
@@ -213,9 +263,9 @@ def test_a_child_keeps_the_masks_and_has_everything_to_flush(journal):
 def test_switched_off_it_masks_nothing(journal, monkeypatch):
     monkeypatch.setattr(Journal, "enabled", False)
     journal.add(["mine:a"], MINE, unknown=True)
-    journal.add_pattern(MINE)
+    journal.add_pattern(MINE, MINE)
     assert not journal.active
-    assert journal.due_in() is None
+    assert journal.due_in(MINE) is None
 
 
 def test_threads_at_once():
@@ -229,13 +279,13 @@ def test_threads_at_once():
             assert masked(journal, *names) == names
             for name in names[: turn % 20]:
                 free(journal, name)
-            journal.put_back(journal.take(7))
+            journal.put_back(journal.take(7, MINE), MINE)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(hammer, range(4)))
     left = journal.snapshot()["keys"]
     assert left == 4 * 1  # the last turn freed 19 of 20
-    while taken := journal.take(100):
+    while taken := journal.take(100, MINE):
         for name, mask in taken:
             journal.done(name, mask)
     assert not journal.active
@@ -244,8 +294,16 @@ def test_threads_at_once():
 # ── any order ───────────────────────────────────────────────────────────────────────────────────
 
 NAMES = [f"{cache}:{n}" for cache in ("mine", "other") for n in range(4)]
+OWNERS = [MINE, "other:*"]
 names = st.sampled_from(NAMES)
-patterns = st.sampled_from([MINE, "other:*", "*:1", "mine:2"])
+
+
+def owner_of(name: str) -> str:
+    return f"{name.split(':', maxsplit=1)[0]}:*"
+
+
+patterns_of_all = [MINE, "other:*", "*:1", "mine:2"]
+patterns = st.sampled_from(patterns_of_all)
 
 
 class Machine(RuleBasedStateMachine):
@@ -262,8 +320,6 @@ class Machine(RuleBasedStateMachine):
         self.time = 0
         self.written = dict.fromkeys(NAMES, 0)
         self.taken_out = dict.fromkeys(NAMES, 0)
-        self.doubted: set[str] = set()
-        self.owed: dict[str, float] = {}  # a second UNLINK, not before
         self.limit, module.LIMIT = module.LIMIT, 5
 
     def teardown(self) -> None:
@@ -277,15 +333,13 @@ class Machine(RuleBasedStateMachine):
     def fail(self, names: list[str], unknown: bool) -> None:
         self.time += 1
         for name in names:
-            self.journal.add([name], f"{name.split(':')[0]}:*", unknown=unknown)
+            self.journal.add([name], owner_of(name), unknown=unknown)
             self.written[name] = self.time
-            if unknown:
-                self.doubted.add(name)
 
     @rule(pattern=patterns)
     def clear(self, pattern: str) -> None:
         self.time += 1
-        self.journal.add_pattern(pattern)
+        self.journal.add_pattern(pattern, "other:*" if pattern == "other:*" else MINE)
         means = matcher(pattern)
         for name in filter(means, NAMES):
             self.written[name] = self.time
@@ -305,24 +359,23 @@ class Machine(RuleBasedStateMachine):
             self.fail([name], False)
             self.journal.done(name, mask)
 
-    @rule(works=st.booleans(), count=st.integers(1, 4))
-    def flush(self, works: bool, count: int) -> None:
-        taken = self.journal.take(count)
+    @rule(works=st.booleans(), count=st.integers(1, 4), owner=st.sampled_from(OWNERS))
+    def flush(self, works: bool, count: int, owner: str) -> None:
+        taken = self.journal.take(count, owner)
         if not works:
-            self.journal.put_back(taken)
+            self.journal.put_back(taken, owner)
             return
         for name, mask in taken:
             self.take_out(name)
             self.journal.done(name, mask)
 
-    @rule()
-    def refuse(self) -> None:
-        for name, _ in self.journal.take(1):
-            self.journal.refuse(name)
+    @rule(owner=st.sampled_from(OWNERS))
+    def refuse(self, owner: str) -> None:
+        self.journal.refuse([name for name, _ in self.journal.take(1, owner)], owner)
 
-    @rule()
-    def scan(self) -> None:
-        scope = self.journal.scope()
+    @rule(owner=st.sampled_from(OWNERS))
+    def scan(self, owner: str) -> None:
+        scope = self.journal.scope(owner)
         if scope is not None:
             for name in filter(scope.means, NAMES):
                 if name not in scope.free:
@@ -333,12 +386,10 @@ class Machine(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.now += seconds
 
-    @precondition(lambda self: self.journal.due_in() == 0)
-    @rule()
-    def flush_again(self) -> None:
-        for name, _ in self.journal.take_again(3):
+    @rule(owner=st.sampled_from(OWNERS))
+    def flush_again(self, owner: str) -> None:
+        for name in self.journal.take_again(3, owner):
             self.take_out(name)
-            self.doubted.discard(name)
 
     @invariant()
     def masked_exactly_while_redis_may_hold_the_past(self) -> None:
@@ -352,13 +403,13 @@ class Machine(RuleBasedStateMachine):
     def bounded(self) -> None:
         snapshot = self.journal.snapshot()
         assert snapshot["keys"] <= 5
-        assert snapshot["patterns"] <= 4
+        assert snapshot["patterns"] <= len(patterns_of_all)
 
     @invariant()
     def what_is_left_to_do_is_known(self) -> None:
-        assert (self.journal.due_in() is None) == (
-            not any(self.journal.snapshot()[word] for word in ("keys", "patterns", "again"))
-        )
+        for owner in OWNERS:
+            nothing = not any(self.journal.left(owner).values())
+            assert (self.journal.due_in(owner) is None) == nothing
 
 
 TestMachine = Machine.TestCase

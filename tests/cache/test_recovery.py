@@ -14,14 +14,17 @@ from typing import Any
 
 import pytest
 from django.core.cache import caches
+from redis.exceptions import ResponseError
 
 from resilience.cache import journal, state
 from resilience.cache.journal import Journal
 from resilience.errors import CacheUnavailable
 from resilience.simulation import faults
+from resilience.simulation.network import BlackHole
 from resilience.simulation.proxy import Proxy
 from tests.cache.aliases import LONG, alias, config, state_of, until, using
 from tests.processes import run
+from tests.servers import redis_server
 
 OLD = {"a": "old", "b": "old", "c": "old"}
 
@@ -199,6 +202,145 @@ def test_two_caches_on_one_database_mask_each_others_keys(fresh, outage):
         assert cache.get("a") is None
 
 
+# ── races and accidents ─────────────────────────────────────────────────────────────────────────
+
+
+def test_a_reader_that_began_before_a_delete_failed_keeps_nothing(fresh, monkeypatch):
+    with alias(fresh.url(), OPERATION_TIMEOUT=LONG) as cache:
+        cache.set("a", "old")
+        store = state_of(cache).store
+        store.drop(":1:a")
+        state.force("default", "open", "write")
+        token, began = store.token, []
+
+        def deletes_meanwhile(name: str) -> int:
+            if not began:
+                began.append(threading.Thread(target=cache.delete, args=("a",)))
+                began[0].start()
+                began[0].join()
+            return token(name)
+
+        monkeypatch.setattr(store, "token", deletes_meanwhile)
+        cache.get("a")
+        assert began
+        assert cache.get("a") is None
+
+
+def test_a_key_that_cannot_be_encoded_is_refused_with_and_without_redis(fresh):
+    with alias(fresh.url(), OPERATION_TIMEOUT=LONG) as cache:
+        for force in ("closed", "open"):
+            state.force("default", force)
+            for call in (
+                lambda: cache.set("q:\ud800", 1),
+                lambda: cache.get_many(["q:\ud800"]),
+                lambda: cache.delete_pattern("q:\ud800*"),
+            ):
+                with pytest.raises(UnicodeEncodeError):
+                    call()
+        assert not state_of(cache).journal.active
+
+
+def test_what_redis_refuses_for_another_reason_holds_up_no_other_key(fresh, monkeypatch):
+    with alias(fresh.url(), OPERATION_TIMEOUT=LONG) as cache:
+        cache.set_many({f"k{n}": "old" for n in range(100)})
+        state.force("default", "open", "write")
+        cache.delete_many([f"k{n}" for n in range(100)])
+        unlink = state_of(cache).flusher._asking.unlink
+
+        def breaks(names: list[str], ends: float) -> int:
+            if ":1:k7" in names:
+                raise ResponseError("CROSSSLOT keys")
+            return unlink(names, ends)
+
+        monkeypatch.setattr(state_of(cache).flusher._asking, "unlink", breaks)
+        state.force("default", "closed", "write")
+        assert until(lambda: state.status()["journal"]["keys"] == 1)
+        assert fresh.command("KEYS", ":1:*") == [b":1:k7"]
+        assert cache.get("k7") is None
+
+
+def test_strict_keys_are_known_whatever_the_final_key_looks_like(fresh):
+    params = {"KEY_PREFIX": "shop:eu"}
+    with alias(fresh.url(), params=params, OPERATION_TIMEOUT=LONG, STRICT=["rl:*"]) as cache:
+        cache.set("rl:5", 41)
+        state.force("default", "open")
+        with pytest.raises(CacheUnavailable):
+            cache.expire("rl:5", 60)
+        state.force("default", "closed")
+        assert not state_of(cache).journal.active
+        assert cache.get("rl:5") == 41
+
+
+def test_a_key_function_that_cannot_be_reversed(fresh):
+    def key_function(key: str, prefix: str, version: int) -> str:
+        return f"{prefix}-{key}"
+
+    params = {"KEY_PREFIX": "shop", "KEY_FUNCTION": key_function}
+    with alias(
+        fresh.url(), params=params, OPERATION_TIMEOUT=LONG, CLEAR_PATTERN="shop-*", STRICT=["rl"]
+    ) as cache:
+        cache.set_many({"a": "old", "rl": "old"})
+        state.force("default", "open")
+        for key in ("a", "rl"):
+            with pytest.raises(CacheUnavailable):
+                cache.persist(key)
+        state.force("default", "closed")
+        assert cache.get_many(["a", "rl"]) == {"rl": "old"}
+
+
+def test_a_lock_that_was_made_since_is_not_taken_for_an_old_doubt(fresh, monkeypatch):
+    monkeypatch.setattr(journal, "AGAIN_AFTER", 0.3)
+    with Proxy(fresh.host, fresh.port) as proxy:
+        url = f"redis://{proxy.host}:{proxy.port}/0"
+        with alias(url, OPERATION_TIMEOUT=0.2) as cache:
+            cache.set("job", "old")
+            proxy.fault = faults.Silence()
+            cache.delete("job")
+            proxy.fault = None
+            assert until(lambda: state.status()["journal"]["keys"] == 0)
+            assert cache.add("job", "mine", 60)
+            assert until(lambda: state.status()["journal"]["again"] == 0)
+            assert cache.add("job", "another's", 60) is False
+
+
+def test_a_value_added_while_only_writes_failed_is_no_answer_later(fresh):
+    with alias(fresh.url(), OPERATION_TIMEOUT=LONG, MAX_STALE=0) as cache:
+        state.force("default", "open", "write")
+        assert cache.add("a", "here alone")
+        state.force("default", "closed", "write")
+        fresh.command("SET", ":1:a", "5")
+        state.force("default", "open")
+        assert cache.get("a") is None
+        assert cache.touch("a", 60) is False
+        assert cache.get("a") is None
+
+
+def test_a_scan_begins_anew_on_another_server(fresh, tmp_path):
+    with redis_server(directory=tmp_path) as other, Proxy(fresh.host, fresh.port) as proxy:
+        for server in (fresh, other):
+            pairs = [text for n in range(5000) for text in (f":1:f{n}", "old")]
+            server.command("MSET", *pairs)
+        with alias(f"redis://{proxy.host}:{proxy.port}/0", OPERATION_TIMEOUT=LONG) as cache:
+            assert cache.get("f1") is None  # bytes that are no pickle
+            asking = state_of(cache).flusher._asking
+            unlink, pages = asking.unlink, []
+
+            def fails_over(names: list[bytes], ends: float) -> int:
+                pages.append(unlink(names, ends))
+                if len(pages) == 3:
+                    proxy.target = (other.host, other.port)
+                    state_of(cache).primary[0].drop()
+                return pages[-1]
+
+            asking.unlink = fails_over
+            state.force("default", "open")
+            cache.clear()
+            state.force("default", "closed")
+            assert flushed(cache)
+            assert len(pages) > 3
+            assert other.command("KEYS", ":1:f*") == []
+
+
 # ── too many ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -308,6 +450,15 @@ def test_twin__and_says_what_it_could_not(fresh):
     done = process(ENDS, fresh.url())
     assert "this process ends before Redis took back 1 keys" in done.err
     assert fresh.command("GET", ":1:a") is not None
+
+
+def test_a_process_does_not_wait_for_a_redis_that_never_answers():
+    with BlackHole() as hole:
+        url = f"redis://{hole.host}:{hole.port}/0"
+        given = json.dumps(config(url, OPERATION_TIMEOUT=0.2, CONNECT_TIMEOUT=20))
+        done = run(sys.executable, "-c", PROCESS, given, variables={})
+    assert "ends before Redis took back" in done.err
+    assert done.seconds < 10
 
 
 def test_a_child_does_not_read_back_what_its_parent_wrote(fresh):

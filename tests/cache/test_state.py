@@ -605,3 +605,36 @@ def test_waiting_for_a_thread_counts_for_an_asynchronous_call(fresh):
         asyncio.run(cache.aset_many({f"many-{number}": number for number in range(2000)}))
         found = asyncio.run(cache.aget_many([f"many-{number}" for number in range(2000)]))
         assert len(found) == 2000, "round trips of one call have their time each"
+
+
+# ── accidents ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_prober_that_found_no_thread_is_started_later(fresh, monkeypatch):
+    with proxied(fresh) as (cache, proxy):
+        start, refused = threading.Thread.start, [1, 1, 1]
+
+        def starts(thread: threading.Thread) -> None:
+            if "prober" in thread.name and refused:
+                refused.pop()
+                raise RuntimeError("can't start new thread")
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", starts)
+        proxy.fault = proxies.Refuse()
+        open_both(cache)
+        proxy.fault = None
+        assert until(lambda: cache.get("known") == 1 and closed())
+        assert not refused
+
+
+def test_redis_repeats_arguments_and_we_do_not(tmp_path, said):
+    with (
+        redis_server("--rename-command", "EXISTS", "", directory=tmp_path) as limited,
+        alias(limited.url(), OPERATION_TIMEOUT=LONG) as cache,
+    ):
+        for number in range(4):
+            cache.has_key(f"reset-token-s3cr3t{number}")
+        assert "s3cr3t" not in str([each.getMessage() for each in said()])
+        assert "s3cr3t" not in state.status()["last_error"]
+        assert len(said()) == 1
