@@ -59,7 +59,8 @@ class BulkAnswers(Counting):
         self, names: Sequence[str], bulk_ends: float
     ) -> tuple[list[str], dict[str, bytes | None]]:
         """Take the masked ones out of Redis: those it may be asked about, and those just freed."""
-        masks = {name: mask for name in names if (mask := self._mask(name)) is not None}
+        ends = self.asking.turn(bulk_ends)
+        masks = {name: mask for name in names if (mask := self._mask_now(name, ends)) is not None}
         rest = [name for name in names if name not in masks]
         freed: dict[str, bytes | None] = {}
         if masks:
@@ -99,7 +100,8 @@ class BulkAnswers(Counting):
         if self._memory:
             write = local.write
             return [n for n, value in values.items() if not write(n, value, ttl, outage=True)]
-        masks = {name: self._mask(name) for name in values}
+        ends = asking.turn(bulk_ends)
+        masks = {name: self._mask_now(name, ends) for name in values}
         tokens = local.bump_many(values)
         commands = [set_command(name, value, ttl) for name, value in values.items()]
         try:
@@ -127,7 +129,8 @@ class BulkAnswers(Counting):
         """How many there were."""
         local, gone = self._local, 0
         for names in _chunks(list(keys), list(map(len, keys))):
-            masks = {name: self._mask(name) for name in names}
+            ends = self.asking.turn(bulk_ends)
+            masks = {name: self._mask_now(name, ends) for name in names}
             local.bump_many(names)
             if not self._memory:
                 try:

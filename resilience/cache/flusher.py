@@ -8,6 +8,7 @@ what is left of that.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -80,6 +81,14 @@ class Flusher(Worker):
         if not taken:
             return False
         try:
+            self._free_batch(list(taken))
+        finally:
+            journal.land(taken)
+        return True
+
+    def _free_batch(self, taken: list[tuple[str, Mask]]) -> None:
+        journal = self._state.journal
+        try:
             self._asking.unlink([name for name, _ in taken], self._ends())
         except Unanswered as unanswered:
             if unanswered.kind is not Kind.PERMISSION:
@@ -91,7 +100,6 @@ class Flusher(Worker):
         else:
             for name, mask in taken:
                 self._is_free(name, mask)
-        return True
 
     def _free_each(self, taken: list[tuple[str, Mask]]) -> None:
         """One by one: an ACL that forbids a key refuses the whole batch."""
@@ -115,6 +123,7 @@ class Flusher(Worker):
         if refused == last == BATCH:  # then there is no use in asking for every one of many
             rest = journal.take(journal.snapshot()["keys"], self._owner)
             journal.refuse([name for name, _ in rest], self._owner)
+            journal.land(rest)
 
     def _is_free(self, name: str, mask: Mask) -> None:
         if self._state.journal.done(name, mask):
@@ -162,9 +171,13 @@ class Flusher(Worker):
 
     def _free_names(self, scope: Scope, names: list[bytes]) -> None:
         known = {name.decode(errors="surrogateescape"): name for name in names}
-        found = [name for name in known if name not in scope.free]
-        if found:
-            self._asking.unlink([known[name] for name in found], self._ends())
+        scope.flight = threading.Event()  # before looking at what is free
+        try:
+            found = [name for name in known if name not in scope.free]
+            if found:
+                self._asking.unlink([known[name] for name in found], self._ends())
+        finally:
+            scope.flight.set()
         for name in found:
             self._state.store.drop(name)
 

@@ -32,11 +32,15 @@ REFUSED_AFTER = 60.0  # seconds until what an ACL refused is tried again
 
 
 class Mark:
-    """One key. ``unknown``: the write may have been done, or be done yet."""
+    """One key. ``unknown``: the write may have been done, or be done yet.
 
-    __slots__ = ("owner", "unknown")
+    ``flight`` is set when the flusher's UNLINK is over: whatever is written before would be lost.
+    """
+
+    __slots__ = ("flight", "owner", "unknown")
 
     def __init__(self, owner: str, *, unknown: bool) -> None:
+        self.flight: threading.Event | None = None
         self.owner = owner
         self.unknown = unknown
 
@@ -51,6 +55,7 @@ class Scope:
         self.free: set[str] = set()
         self.doubts: set[str] = set()  # keys with an unknown outcome
         self.not_before = -inf  # a time of the clock
+        self.flight: threading.Event | None = None  # as of a Mark, for a page of the scan
 
 
 class Mask(NamedTuple):
@@ -58,6 +63,14 @@ class Mask(NamedTuple):
 
     mark: Mark | None
     scopes: tuple[Scope, ...]
+
+    def wait(self, seconds: float) -> bool:
+        """For an UNLINK of the flusher that is under way; was there one?"""
+        flights = [each.flight for each in (self.mark, *self.scopes) if each is not None]
+        under_way = [flight for flight in flights if flight is not None and not flight.is_set()]
+        for flight in under_way:
+            flight.wait(seconds)
+        return bool(under_way)
 
 
 class _Owed:
@@ -151,19 +164,27 @@ class Journal:
     # ── by the flusher of an owner ──────────────────────────────────────────────────────────────
 
     def take(self, count: int, owner: str) -> list[tuple[str, Mask]]:
-        """Keys to free now; each is to be given to done(), put_back() or refuse()."""
+        """Keys to free now; each goes to done(), put_back() or refuse(), then all to land()."""
         with self._lock:
             owed = self._of(owner)
             now = self._clock()
             while owed.refused and owed.refused[0][0] <= now:
                 owed.queue.append(owed.refused.popleft()[1])
             taken: list[tuple[str, Mask]] = []
+            flight = threading.Event()
             while owed.queue and len(taken) < count:
                 name = owed.queue.popleft()
                 mark = self._marks.get(name)
                 if mark is not None and mark.owner == owner:
+                    mark.flight = flight
                     taken.append((name, Mask(mark, ())))
             return taken
+
+    def land(self, taken: Iterable[tuple[str, Mask]]) -> None:
+        """What was done about them is over, whatever came of it."""
+        for _, mask in taken:
+            if mask.mark is not None and mask.mark.flight is not None:
+                mask.mark.flight.set()
 
     def put_back(self, taken: Iterable[tuple[str, Mask]], owner: str) -> None:
         """They could not be freed now."""

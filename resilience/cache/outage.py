@@ -82,7 +82,7 @@ class Answers:
         if self._may_read(key):
             local = self._local
             token = local.token(name)  # before anything else: a write that comes later voids it
-            mask = self._mask(name)
+            mask = self._mask_now(name, ends)
             if mask is not None:
                 return None if self.free(name, mask, ends) else self.recall(name, key)
             try:
@@ -102,7 +102,7 @@ class Answers:
 
     def has(self, name: str, key: Any, ends: float) -> bool:
         if self._may_read(key):
-            mask = self._mask(name)
+            mask = self._mask_now(name, ends)
             if mask is not None:
                 return not self.free(name, mask, ends) and self.recall(name, key) is not None
             try:
@@ -150,7 +150,7 @@ class Answers:
         if self._memory:
             self._local.write(name, value, ttl, outage=True)
             return
-        mask, token = self._mask(name), self._local.bump(name)
+        mask, token = self._mask_now(name, ends), self._local.bump(name)
         try:
             self.asking.write((set_command(name, value, ttl),), (VALUE,), ends)
         except Unanswered as unanswered:
@@ -215,7 +215,7 @@ class Answers:
         local = self._local
         if self._memory:
             return local.drop(name)
-        mask = self._mask(name)
+        mask = self._mask_now(name, ends)
         local.bump(name)
         try:
             (reply,) = self.asking.write((("DEL", name),), (NUMBER,), ends)
@@ -266,11 +266,11 @@ class Answers:
 
     def is_free(self, name: str, ends: float) -> bool:
         """Whether a key is not masked, or not any more."""
-        mask = self._mask(name)
+        mask = self._mask_now(name, ends)
         return mask is None or self.free(name, mask, ends)
 
     def _free(self, name: str, ends: float, mask: Mask | None = None) -> None:
-        mask = mask or self._mask(name)
+        mask = mask or self._mask_now(name, ends)
         if mask is not None:
             self.asking.unlink((name,), ends)
             if not self._journal.done(name, mask):
@@ -282,6 +282,13 @@ class Answers:
             return None
         self._state.flush()  # a forked child has the masks of its parent, and no thread
         return self._journal.mask(name)
+
+    def _mask_now(self, name: str, ends: float) -> Mask | None:
+        """The same once no UNLINK of the flusher is under way, which would take what comes next."""
+        mask = self._mask(name)
+        if mask is not None and mask.wait(ends - self._clock()):
+            mask = self._mask(name)
+        return mask
 
     def _keep(self, name: str, value: bytes, ttl: float | None) -> bool:
         """What this process wrote without Redis, for as long as the key is masked."""

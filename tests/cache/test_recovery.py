@@ -341,6 +341,42 @@ def test_a_scan_begins_anew_on_another_server(fresh, tmp_path):
             assert other.command("KEYS", ":1:f*") == []
 
 
+@pytest.mark.parametrize(
+    ("scope", "waits"),
+    [(False, True), (True, True), (False, False)],
+    ids=["keys", "pattern", "twin: nobody waits"],
+)
+def test_what_is_written_while_the_flusher_asks_is_not_taken_along(
+    fresh, monkeypatch, scope, waits
+):
+    if not waits:
+        monkeypatch.setattr(journal.Mask, "wait", lambda *_: False)
+    with alias(fresh.url(), OPERATION_TIMEOUT=LONG) as cache:
+        cache.set("job", "old")
+        state.force("default", "open")
+        cache.clear() if scope else cache.delete("job")
+        asking = state_of(cache).flusher._asking
+        unlink, asked, added = asking.unlink, threading.Event(), []
+
+        def slow(names: list[Any], ends: float) -> int:
+            asked.set()
+            thread.join(0.2)
+            return unlink(names, ends)
+
+        def add() -> None:
+            assert asked.wait(LONG)
+            added.append(cache.add("job", "mine", 60))
+
+        monkeypatch.setattr(asking, "unlink", slow)
+        thread = threading.Thread(target=add)
+        thread.start()
+        state.force("default", "closed")
+        thread.join()
+        assert added == [True]
+        assert flushed(cache)
+        assert cache.get("job") == ("mine" if waits else None)
+
+
 # ── too many ────────────────────────────────────────────────────────────────────────────────────
 
 
