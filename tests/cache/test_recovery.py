@@ -211,7 +211,7 @@ def test_a_reader_that_began_before_a_delete_failed_keeps_nothing(fresh, monkeyp
         store = state_of(cache).store
         store.drop(":1:a")
         state.force("default", "open", "write")
-        token, began = store.token, []
+        token, began = store.token, list[threading.Thread]()
 
         def deletes_meanwhile(name: str) -> int:
             if not began:
@@ -230,13 +230,13 @@ def test_a_key_that_cannot_be_encoded_is_refused_with_and_without_redis(fresh):
     with alias(fresh.url(), OPERATION_TIMEOUT=LONG) as cache:
         for force in ("closed", "open"):
             state.force("default", force)
-            for call in (
-                lambda: cache.set("q:\ud800", 1),
-                lambda: cache.get_many(["q:\ud800"]),
-                lambda: cache.delete_pattern("q:\ud800*"),
+            for method, *arguments in (
+                ("set", "q:\ud800", 1),
+                ("get_many", ["q:\ud800"]),
+                ("delete_pattern", "q:\ud800*"),
             ):
                 with pytest.raises(UnicodeEncodeError):
-                    call()
+                    getattr(cache, method)(*arguments)
         assert not state_of(cache).journal.active
 
 
@@ -315,7 +315,7 @@ def test_a_value_added_while_only_writes_failed_is_no_answer_later(fresh):
         assert cache.get("a") is None
 
 
-def test_a_scan_begins_anew_on_another_server(fresh, tmp_path):
+def test_a_scan_begins_anew_on_another_server(fresh, tmp_path, monkeypatch):
     with redis_server(directory=tmp_path) as other, Proxy(fresh.host, fresh.port) as proxy:
         for server in (fresh, other):
             pairs = [text for n in range(5000) for text in (f":1:f{n}", "old")]
@@ -323,7 +323,7 @@ def test_a_scan_begins_anew_on_another_server(fresh, tmp_path):
         with alias(f"redis://{proxy.host}:{proxy.port}/0", OPERATION_TIMEOUT=LONG) as cache:
             assert cache.get("f1") is None  # bytes that are no pickle
             asking = state_of(cache).flusher._asking
-            unlink, pages = asking.unlink, []
+            unlink, pages = asking.unlink, list[int]()
 
             def fails_over(names: list[bytes], ends: float) -> int:
                 pages.append(unlink(names, ends))
@@ -332,7 +332,7 @@ def test_a_scan_begins_anew_on_another_server(fresh, tmp_path):
                     state_of(cache).primary[0].drop()
                 return pages[-1]
 
-            asking.unlink = fails_over
+            monkeypatch.setattr(asking, "unlink", fails_over)
             state.force("default", "open")
             cache.clear()
             state.force("default", "closed")
