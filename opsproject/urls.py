@@ -11,5 +11,5 @@ urlpatterns = [
     path("account/login/", LoginView.as_view(template_name="account/login.html"), name="login"),
     path("account/logout/", LogoutView.as_view(), name="logout"),
     path("admin/", admin.site.urls),
-    path("framework/", framework),
+    path("framework/", framework, name="framework"),
 ]

@@ -8,8 +8,16 @@ from django.views.decorators.http import require_http_methods
 
 def home(request: HttpRequest) -> HttpResponse:
     """Answers whatever else is down: no database, no cache, no template."""
-    admin = request.build_absolute_uri(reverse("admin:index"))
-    return HttpResponse(f"opsproject is running. Sign in at {admin}\n", content_type="text/plain")
+    pages = {
+        "framework": "Four phases built from components",
+        "account": "A session, and a note in it",
+        "admin:index": "Sign in as staff",
+    }
+    lines = [
+        f"{about}: {request.build_absolute_uri(reverse(name))}" for name, about in pages.items()
+    ]
+    text = "\n".join(["opsproject is running.", *lines, ""])
+    return HttpResponse(text, content_type="text/plain")
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -31,6 +31,7 @@ from resilience.management.command import (
     accept_any_text,
     leave,
     print_report,
+    without_our_logs,
 )
 from resilience.probes import env as env_probe
 from resilience.probes.base import Deadline
@@ -55,7 +56,7 @@ def main(argv: list[str]) -> NoReturn:
     parser.called_from_command_line = True
     options = parser.parse_args(argv[1:])
     # To the very end: a module that is imported late may declare variables too.
-    with env.collecting():
+    with env.collecting(), without_our_logs():
         if not vars(options).get("explain"):
             command.started = _STARTED
             command.probes_made = _set_up(command, options).set
@@ -116,8 +117,8 @@ def _find_settings_module() -> None:
 def _failed(error: BaseException) -> Finding:
     return _setup_failed(
         f"Django does not start: {redact.exception(error)}",
-        "Correct this place, or what the message names in your settings; "
-        "python -m django check shows the whole traceback.",
+        "Correct this place, or what the message names in your settings; python -m django check "
+        f"--settings {_settings_module()} shows the whole traceback.",
         places.of_error(error),
         {"traceback": places.trace(error)},
     )
@@ -134,10 +135,16 @@ def _hanging(thread: int, deadline: float) -> Finding:
 
 
 def _setup_failed(summary: str, hint: str, location: str | None, facts: dict[str, Fact]) -> Finding:
-    module = os.environ.get("DJANGO_SETTINGS_MODULE", "settings")
     return Finding(
-        "django.setup-failed", Level.ERROR, module, summary, hint, facts, location, area="django"
+        *("django.setup-failed", Level.ERROR, _settings_module(), summary, hint),
+        facts=facts,
+        location=location,
+        area="django",
     )
+
+
+def _settings_module() -> str:
+    return os.environ.get("DJANGO_SETTINGS_MODULE", "settings")
 
 
 def _end(

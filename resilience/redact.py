@@ -40,16 +40,16 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 
-_KEY = r"[\w.-]*(?:pass(?:word|wd|phrase)?|secret|token|api[_-]?key|access[_-]?key|signature)"
+_KEY = r"[\w.-]*(?:pass(?:word|wd|phrase)?|pwd|secret|token|api[_-]?key|access[_-]?key|signature)"
 _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     # An unencoded "/", "@" or "#" in a password ends the user part early for a parser, not for us:
     # everything up to the last "@" of the word goes.
     (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s'\"<>]*@"), rf"\1{MASK}@"),
-    # password=abc, password='abc', {"password": "abc"}; but not password=<yours>.
+    # password=abc, password='abc', {"password": "abc"}, ODBC's Pwd={a;b}; but not password=<yours>.
     (
         re.compile(
             rf"(?i)(?<![\w.-])({_KEY}(?:=|['\"]:\s?))(?!<)"
-            r"(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|['\"]?[^&;\s,'\")]+)"
+            r"(?:\{(?:[^{}]|\}\})*\}|'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|['\"]?[^&;\s,'\")]+)"
         ),
         rf"\1{MASK}",
     ),
@@ -73,6 +73,8 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
 
 # Long mixed words in a foreign message: a key, a hash, a token.
 _TOKEN = re.compile(r"(?<![\w/.-])(?=[\w+=-]*\d)(?=[\w+=-]*[A-Za-z])[\w+=-]{20,}(?![\w/])")
+# And in the path of a URL that somebody keeps as a secret.
+_KEY_IN_PATH = re.compile(r"(?=.*\d)(?=.*[A-Za-z]).{16,}")
 # The apostrophe of "can't" neither opens nor closes; what nobody closes goes up to the end.
 _QUOTED = re.compile(
     r"(?:(?<!\w)|(?<=\b[bBfFrRuU]))(['\"])(?:\\.|(?!\1)[^\\]|\1(?=\w))*(?:\1|\\?\Z)"
@@ -100,9 +102,13 @@ def register(value: str) -> None:
         _registered.update(found)
 
 
-def register_url(url: str) -> None:
-    """Mask the password of a URL from now on, in its user part or among its parameters."""
-    for password in _passwords(url):
+def register_url(url: str, *, path: bool = False) -> None:
+    """Mask the password of a URL from now on, in its user part or among its parameters.
+
+    With ``path`` also every long word with letters and digits behind the host: who knows the
+    address of a webhook may post to it.
+    """
+    for password in (*_passwords(url), *(_path_secrets(url) if path else ())):
         register(password)
     for name, values in parse_qs(url.partition("?")[2]).items():
         if is_secret_name(name):
@@ -216,7 +222,7 @@ def _masked_forms(value: str) -> frozenset[str]:
 def _forms(value: str) -> Iterator[str]:
     whole = value.strip()
     lines = (line.strip() for line in whole.splitlines()[:_LINES] if not line.startswith("-----"))
-    for form in (value, whole, *lines, *_passwords(whole)):
+    for form in (value, whole, *lines, *_passwords(whole), *_path_secrets(whole)):
         for plain in (form, unquote(form), unquote_plus(form)):
             # Without the quotes, repr() is how a KeyError shows it. Not every environment is UTF-8.
             yield from (plain, repr(plain)[1:-1])
@@ -228,6 +234,14 @@ def _passwords(value: str) -> Iterator[str]:
     """Of every URL in ``value``, up to the last ``@``: an unencoded password may hold anything."""
     for rest in (*value.split("://")[1:], value.partition("://")[2]):
         yield rest.rpartition("@")[0].partition(":")[2]
+
+
+def _path_secrets(value: str) -> Iterator[str]:
+    """Of every URL in ``value`` the long mixed words behind the host."""
+    for rest in value.split("://")[1:]:
+        for word in re.split(r"[/?#&=;,\s]", rest)[1:]:
+            if _KEY_IN_PATH.fullmatch(word):
+                yield word
 
 
 def _strings(value: object) -> Iterator[str]:

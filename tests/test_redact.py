@@ -193,6 +193,34 @@ def test_every_url_of_a_list_gives_its_password():
     assert redact.text("hosts a:1 and b:2, user u") == "hosts a:1 and b:2, user u"
 
 
+WORDS_OF_URLS = [
+    ("https://h.example/services/T0001/aB3dE5gH7jK9mN1pQ3sT", "aB3dE5gH7jK9mN1pQ3sT"),
+    ("https://h.example/hook?sig=aB3dE5gH7jK9%2BmN1&v=1", "aB3dE5gH7jK9+mN1"),
+    ("https://a/x,https://b/bot12:aB3dE5gH7jK9mN1/send", "bot12:aB3dE5gH7jK9mN1"),
+]
+
+
+@pytest.mark.parametrize(("url", "word"), WORDS_OF_URLS, ids=["path", "parameter", "list"])
+def test_a_long_mixed_word_in_the_path_of_a_secret_url_is_one(url, word):
+    for known in (True, False):
+        redact.register_url(url, path=known)
+        assert (word in redact.text(f"no answer from {word}")) is not known
+        redact.reset()
+    redact.register(url)
+    assert redact.text(word) == "***"
+    redact.reset()
+    os.environ["SHOP_API_KEY"] = url
+    assert redact.text(word) == "***"
+
+
+def test_other_words_of_a_secret_url_are_none():
+    redact.register_url(
+        "https://api-eu-1.hooks.example4.com/v1/webhooks/1234567890123456789", path=True
+    )
+    sentence = "api-eu-1.hooks.example4.com has no /v1/webhooks/1234567890123456789"
+    assert redact.text(sentence) == sentence
+
+
 def test_the_longer_secret_goes_first():
     redact.register("horse")
     redact.register("horse-battery")
@@ -258,6 +286,9 @@ def test_names_of_ordinary_things(name):
         ("{'password': 'hunter', 'x': 1}", "{'password': ***, 'x': 1}"),
         ('{"access_token":"hunter"}', '{"access_token":***}'),
         ("{token=hunter", "{token=***"),
+        ("DRIVER=x;Uid=sa;Pwd=hunter;Encrypt=yes", "DRIVER=x;Uid=sa;Pwd=***;Encrypt=yes"),
+        ("UID=sa;PWD={hun;t}}er};x=1", "UID=sa;PWD=***;x=1"),
+        ("PWD={never;closed", "PWD=***;closed"),
         ("--db-password=hunter", "--db-password=***"),
         ("X-Amz-Signature=abc123", "X-Amz-Signature=***"),
         ("OPENAI_API_KEY=abc", "OPENAI_API_KEY=***"),

@@ -11,7 +11,7 @@ from resilience.audit import known
 from resilience.audit.owners import OURS, is_own, owner
 from resilience.audit.sightings import EVERYTHING, Id, Place, Sighting
 from resilience.audit.statements import assignment, statement
-from resilience.audit.wording import shown
+from resilience.audit.wording import listed, shown
 from resilience.findings import Finding, Level
 
 _KINDS: dict[str, Id] = {
@@ -19,13 +19,10 @@ _KINDS: dict[str, Id] = {
     "network": "audit.import-network",
     "thread": "audit.import-thread",
 }
-# A class is defined deeper in its package than it is imported from: package and last name decide.
-_CLASSES = {
-    (name.partition(".")[0], name.rpartition(".")[2]): name for name in sorted(known.CLIENT_NAMES)
-}
-PACKAGES = sorted({package for package, _ in _CLASSES})
+PACKAGES = sorted({name.partition(".")[0] for name in known.CLIENT_NAMES})
 """The packages whose objects the child looks for."""
 
+_NO_VARIABLE = ("ImportError", "ModuleNotFoundError", "SyntaxError")  # has anything to do with it
 _NEEDS_SETUP = ("AppRegistryNotReady", "ImproperlyConfigured")
 
 Failure = tuple[Finding, tuple[Place, ...]]
@@ -41,27 +38,35 @@ class Trace:
     files: tuple[str, ...]
     modules: int
     isolated: bool
+    held: frozenset[tuple[str, str, str]] = frozenset()
+    """File, name and class of what modules hold since their import."""
 
 
 def read(answers: Sequence[dict[str, Any]], modules: Sequence[str], start: str) -> Trace:
     """The trace of ``modules``. ``start`` is what an answer without a module is about."""
     seen: list[Sighting] = []
+    held: set[tuple[str, str, str]] = set()
     failures: list[Failure] = []
     used: list[str] = []
     done: set[str] = set()
     for answer in answers:
         asked = {answer["module"], *modules} - {""}
-        done |= {answer["module"], *answer["files"]} & asked
+        done |= {answer["module"], *answer["files"], *answer["there"]} & asked
         files = {
             file
             for name, file in answer["files"].items()
             if is_own(file) and (answer["module"] or _is_asked(name, asked))
         }
         used += sorted(files)
-        seen += _sightings(answer["events"], asked, whole=bool(answer["module"]))
+        happened = list(_sightings(answer["events"], asked, whole=bool(answer["module"])))
+        seen += happened
+        # A module that failed, and whose failure was swallowed, is in no list of modules.
+        used += [one.via.file for one in happened if one.via is not None]
         seen += _held(answer["held"], files)
+        held |= {(file, name, kind) for file, name, kind in answer["held"]}
         if answer["failed"]:
-            failures.append(_failure(answer["module"] or start, answer["failed"]))
+            failure = _failure(answer["module"] or start, answer["failed"], answer["events"])
+            failures.append(failure)
             # A module that failed is no longer there to be asked for its file.
             used += [place.file for place in failures[-1][1] if is_own(place.file)]
     if not answers:
@@ -74,6 +79,7 @@ def read(answers: Sequence[dict[str, Any]], modules: Sequence[str], start: str) 
         tuple(dict.fromkeys(used)),
         len(done),
         bool(answers) and bool(answers[0]["isolated"]),
+        frozenset(held),
     )
 
 
@@ -114,6 +120,7 @@ def _sightings(
             via=own,
             later=next(after, None) if is_read and not event["set"] else None,
             by_cache=cached,
+            is_loaded=event["loaded"],
         )
 
 
@@ -126,15 +133,32 @@ def _own_line(event: dict[str, Any]) -> Place | None:
 def _held(held: Sequence[Sequence[str]], files: Collection[str]) -> Iterator[Sighting]:
     """Clients that the globals and class attributes of these files hold since the import."""
     for file, name, kind in held:
-        client = _CLASSES.get((kind.partition(".")[0], kind.rpartition(".")[2]))
+        client = client_of(kind)
         place = assignment(file, name) if client and file in files else None
         if client and place:
             yield Sighting("audit.import-client", client, place, place, traced=True)
 
 
-def _failure(name: str, failed: dict[str, Any]) -> Failure:
+def client_of(kind: str) -> str:
+    """The client of the table that a class is, by the shortest of its names; ``""`` for none.
+
+    A class is defined deeper in its package than it is imported from: package and last name decide,
+    and whether it is the asynchronous one (``redis.client.Redis`` is not ``redis.asyncio.Redis``).
+    """
+    package, *_, last = parts = kind.split(".")
+    names = (name for name in known.CLIENT_NAMES if name.split(".")[0] == package)
+    fitting = [
+        name
+        for name in names
+        if name.endswith(f".{last}") and ("asyncio" in name.split(".")) == ("asyncio" in parts)
+    ]
+    return min(fitting, key=lambda name: (len(name), name), default="")
+
+
+def _failure(name: str, failed: dict[str, Any], events: Sequence[dict[str, Any]]) -> Failure:
     came = tuple(Place(*frame) for frame in failed["frames"])
     own = next((place for place in came if is_own(place.file)), None)
+    missing: list[str] = []
     if not failed["type"]:
         said, hint = (
             "The import did not end in time; it was busy here.",
@@ -143,6 +167,11 @@ def _failure(name: str, failed: dict[str, Any]) -> Failure:
     else:
         text = " ".join(redact.foreign(failed["text"]).split())
         said = f"The import fails: {failed['type']}{': ' if text else ''}{text}"
+        if own is not None and failed["type"] not in _NO_VARIABLE:
+            missing = _missing(statement(own), events)
+        if missing:
+            were = "was" if len(missing) == 1 else "were"
+            said = f"{said.removesuffix('.')}; {listed(missing)} {were} read, and not set"
         hint = f"python -c 'import {name}' shows the whole traceback."
         if failed["type"] in _NEEDS_SETUP:
             hint = "If it needs django.setup(), give --after-setup; else correct this place."
@@ -152,10 +181,27 @@ def _failure(name: str, failed: dict[str, Any]) -> Failure:
         name,
         said if said.endswith(".") else f"{said}.",
         hint,
-        {"came_through": " < ".join(shown(place) for place in came[:10])},
+        {
+            **({"not_set": ", ".join(missing)} if missing else {}),
+            "came_through": " < ".join(shown(place) for place in came[:10]),
+        },
         shown(statement(own)) if own else None,
     )
     return finding, came
+
+
+def _missing(failing: Place, events: Sequence[dict[str, Any]]) -> list[str]:
+    """What this statement read and did not find: keys first, then what was read last."""
+    names = [
+        event["name"]
+        for event in reversed(events)
+        if event["kind"] == "read"
+        and event["set"] is False
+        and not known.is_of_the_machine(event["name"])
+        and (own := _own_line(event)) is not None
+        and statement(own) == failing
+    ]
+    return sorted(dict.fromkeys(names), key=lambda name: not redact.is_secret_name(name))
 
 
 def _unfinished(name: str) -> Failure:

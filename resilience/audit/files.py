@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import re
-import sys
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from resilience.audit import known
 from resilience.audit.joined import findings
+from resilience.audit.reading import parse, read
 from resilience.audit.sightings import Place, Sighting
 from resilience.audit.source import Source
 from resilience.audit.swallowed import swallowed
@@ -21,7 +19,6 @@ _PASSED_OVER = frozenset(("__pycache__", "node_modules", "test", "tests", "testi
 _TESTS = re.compile(r"(?:test_.*|.*_tests?|tests?|conftest)\.py")
 # A file without any of these words does nothing that is looked for.
 _WORDS = re.compile("|".join(sorted(known.WORDS)).encode())
-_LAZY = re.compile(rb"^([ \t]*)lazy[ \t]+(?=(?:import|from)[ \t])", re.MULTILINE)
 
 
 def scan(paths: Iterable[str | os.PathLike[str]]) -> list[Finding]:
@@ -49,23 +46,6 @@ def sightings(files: Sequence[str]) -> list[Sighting]:
     return [sighting for file in files for sighting in _of_file(file)]
 
 
-def parse(file: str) -> ast.Module:
-    """A file as its tree. Raises OSError, SyntaxError or ValueError.
-
-    ``lazy import`` (PEP 810) is read by Pythons that do not know it yet as an import.
-    """
-    source = Path(file).read_bytes()
-    with warnings.catch_warnings():  # an invalid escape is not this report's business
-        warnings.simplefilter("ignore", SyntaxWarning)
-        warnings.simplefilter("ignore", DeprecationWarning)
-        try:
-            return ast.parse(source, file)
-        except SyntaxError:
-            if sys.version_info >= (3, 15) or not _LAZY.search(source):
-                raise
-            return ast.parse(_LAZY.sub(rb"\1", source), file)
-
-
 def _below(folder: Path) -> Iterator[str]:
     for here, folders, files in os.walk(folder):
         folders[:] = [
@@ -84,16 +64,18 @@ def _below(folder: Path) -> Iterator[str]:
 
 def _of_file(file: str) -> list[Sighting]:
     try:
-        if not _WORDS.search(Path(file).read_bytes()):
+        if not _WORDS.search(read(file)):
             return []
         tree = parse(file)
         source = Source(file, tree)
         return [*source.at_import(), *source.frozen(), *swallowed(file, tree, source.names)]
     except SyntaxError as error:
         return [_unreadable(file, error.lineno or 1, "is not valid Python")]
-    except (OSError, ValueError) as error:
-        return [_unreadable(file, 1, getattr(error, "strerror", None) or "is not text")]
-    except RecursionError:
+    except OSError as error:
+        return [_unreadable(file, 1, error.strerror or "cannot be read")]
+    except ValueError as error:
+        return [_unreadable(file, 1, str(error) if type(error) is ValueError else "is not text")]
+    except (RecursionError, MemoryError):
         return [_unreadable(file, 1, "is nested too deeply")]
 
 

@@ -11,12 +11,13 @@ from resilience.audit.owners import is_own, owner
 from resilience.audit.sightings import EVERYTHING, Place, Sighting
 from resilience.audit.statements import module_of, statement
 from resilience.audit.swallowed import MOCK
-from resilience.audit.wording import HINTS, others, shown, summary
+from resilience.audit.wording import HINTS, LOADED, others, shown, summary
 from resilience.findings import Fact, Finding, Level
 
 # The worst thing that one statement does gives the finding its id; the others are its facts.
 _ORDER = ("audit.import-network", "audit.import-client", "audit.import-thread", "audit.frozen-read")
 _ALONE = ("audit.swallowed-import", "audit.unreadable")
+_KEPT = "kept_by"  # the cache of another package: not what makes an import fail
 _MANY = 5  # variables read on one line, from which on the line is a loop
 
 
@@ -35,6 +36,9 @@ def findings(sightings: Iterable[Sighting], settings: Collection[str] = ()) -> l
             foreign.setdefault(owner(one.cause.file), []).append(one)
         elif not _is_allowed(one, settings):
             cause = statement(one.cause)
+            if one.traced and one.by_cache and not is_own(one.place.file):
+                # Another package's cache is not the project's to mend: here it is a read.
+                one = replace(one, id="audit.import-read")  # noqa: PLW2901 - the same one
             by_itself = one.id in _ALONE or (one.by_cache and not one.traced)
             kind = one.id if by_itself else ""
             own.setdefault((kind, cause), []).append(replace(one, cause=cause))
@@ -104,6 +108,8 @@ def _finding(
     later = next((one for one in reads if one.later is not None), None)
     if head.id == "audit.import-read" and unset:
         identifier = "audit.import-read-unset"
+    # Loading first is no advice where that has been done.
+    is_loaded = later is None and all(one.is_loaded for one in unset)
     level = Level.WARNING
     if (later is not None and (unset or later.traced)) or (
         head.id == "audit.import-network" and head.traced
@@ -117,7 +123,7 @@ def _finding(
         level,
         module,
         summary(identifier, head, reads),
-        HINTS[identifier],
+        HINTS[LOADED if is_loaded and identifier == "audit.import-read-unset" else identifier],
         facts | _facts(head, seen, reads),
         shown(head.cause),
     )
@@ -131,7 +137,9 @@ def _facts(head: Sighting, seen: Sequence[Sighting], reads: Sequence[Sighting]) 
         facts["reads"] = ", ".join(
             f"{one.name or 'a computed name'} at {shown(one.place)}" for one in reads
         )
-    missing = [one.name for one in reads if one.is_set is False]
+    if head.id == "audit.import-read" and all(one.by_cache for one in reads):
+        facts[_KEPT] = head.by_cache
+    missing = [one.name for one in reads if one.is_set is False and one.name != EVERYTHING]
     if missing:
         facts["not_set"] = ", ".join(missing)
     late = {one.name: one.later for one in reads if one.later is not None}
@@ -153,10 +161,12 @@ def with_failures(
     result = list(found)
     for failure, came in failures:
         lines = [shown(statement(place)) for place in came]
-        cause = next((one for line in lines for one in result if one.location == line), None)
+        at = (one for line in lines for one in result if one.location == line)
+        cause = next((one for one in at if _KEPT not in one.facts), None)
         if cause is not None:
             position = result.index(cause)
-            cause = replace(cause, level=Level.ERROR)
+            hint = cause.hint or HINTS[cause.id]  # information about a package has none
+            cause = replace(cause, level=Level.ERROR, hint=hint)
             result[position] = cause
             failure = replace(failure, cause=cause)  # noqa: PLW2901 - the same one, explained
         result.append(failure)

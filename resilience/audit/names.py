@@ -10,7 +10,11 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class Names:
-    """The names that a file binds, wherever it binds them. Scopes are not told apart."""
+    """The names that a file binds, wherever it binds them. Scopes are not told apart.
+
+    Of several imports under one name the outermost and first counts, and one in an ``except`` only
+    where there is no other: it is the replacement, not what the file means.
+    """
 
     def __init__(self, tree: ast.Module) -> None:
         self.imported: dict[str, str] = {}
@@ -20,7 +24,9 @@ class Names:
         self._constants: dict[str, str] = {}
         self._built: dict[str, ast.Call] = {}
         nodes = list(ast.walk(tree))
-        for node in nodes:
+        handlers = (node for node in nodes if isinstance(node, ast.ExceptHandler))
+        replacements = {below for handler in handlers for below in ast.walk(handler)}
+        for node in sorted(nodes, key=replacements.__contains__):
             self._import(node)
         for node in tree.body:
             self._define(node)
@@ -64,12 +70,12 @@ class Names:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 bound = alias.asname or alias.name.partition(".")[0]
-                self.imported[bound] = alias.name if alias.asname else bound
+                self.imported.setdefault(bound, alias.name if alias.asname else bound)
         elif isinstance(node, ast.ImportFrom):
             base = "." * node.level + (node.module or "")
             for alias in node.names:
                 joint = "" if base.endswith(".") else "."
-                self.imported[alias.asname or alias.name] = f"{base}{joint}{alias.name}"
+                self.imported.setdefault(alias.asname or alias.name, f"{base}{joint}{alias.name}")
 
     def _define(self, node: ast.stmt) -> None:
         """Functions and classes of the module, those below an ``if`` or ``try`` too."""

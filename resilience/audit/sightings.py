@@ -35,7 +35,9 @@ class Sighting:
     ``is_set`` says whether a variable was there, None where only the source was read. ``words``
     is more to say. ``via`` is the project's line that imports another package's ``cause``,
     ``later`` the line that sets the variable only then, ``by_cache`` the cached function that
-    keeps what it read.
+    keeps what it read. ``is_loaded`` says that ``env.load()`` had run before. Of a stand-in
+    ``bound`` is the name that the file gives it, ``is_wide`` says that more than a failed import
+    brings it in, and ``took_over`` that the trace saw it there.
     """
 
     id: Id
@@ -48,3 +50,7 @@ class Sighting:
     via: Place | None = None
     later: Place | None = None
     by_cache: str = ""
+    is_loaded: bool = False
+    bound: str = ""
+    is_wide: bool = False
+    took_over: bool = False

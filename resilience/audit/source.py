@@ -35,10 +35,12 @@ class Source:
         self._loaded = 0  # the line that loads .env; 0 for none
         self._active: list[str] = []
         self._arguments: list[dict[str, str]] = []
+        self._followed: dict[tuple[object, ...], int] = {}  # calls by how deep they were
 
     def at_import(self) -> list[Sighting]:
         """What happens at import. A read above the line that loads ``.env`` says so."""
         self._found, self._loaded = [], 0
+        self._followed.clear()
         for statement in self._tree.body:
             self._visit(statement)
         late = self._loaded
@@ -55,6 +57,7 @@ class Source:
         for node in ast.walk(self._tree):
             if isinstance(node, Function) and any(map(self._is_cache, node.decorator_list)):
                 self._found, self._cause = [], node.lineno
+                self._followed.clear()
                 self._run(node, node.name, None)
                 reads = (one for one in self._found if one.id == "audit.import-read")
                 found += [
@@ -135,8 +138,7 @@ class Source:
     def _read(self, key: ast.AST, node: ast.expr) -> None:
         name = self.names.text(key)
         if isinstance(key, ast.Name):
-            bound = (scope[key.id] for scope in reversed(self._arguments) if key.id in scope)
-            name = next(bound, name)
+            name = (self._arguments[-1] if self._arguments else {}).get(key.id, name)
         if not known.is_of_the_machine(name):
             self._see("audit.import-read", name, node)
 
@@ -203,10 +205,17 @@ class Source:
                 self._run(self.names.functions[inner], inner, node.args[0])
 
     def _run(self, function: Function, name: str, call: ast.Call | None, skip: int = 0) -> None:
-        if name in self._active or len(self._active) > _DEEPEST:
+        depth = len(self._active)
+        if name in self._active or depth > _DEEPEST:
             return
+        bound = self._bound(function, call, skip)
+        # The same call of the same statement shows the same again, unless the depth cut it short.
+        same = (self._cause, name, *sorted(bound.items()))
+        if self._followed.get(same, _DEEPEST + 1) <= depth:
+            return
+        self._followed[same] = depth
         self._active.append(name)
-        self._arguments.append(self._bound(function, call, skip))
+        self._arguments.append(bound)
         for statement in function.body:
             if not isinstance(statement, Function | ast.ClassDef):  # only defined, not called
                 self._visit(statement)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
+from resilience.audit.reading import UNREADABLE, parse
 from resilience.audit.sightings import Place
 
 
@@ -37,8 +38,8 @@ def module_of(file: str) -> str:
 @lru_cache(maxsize=512)
 def _tree(file: str) -> ast.Module:
     try:
-        return ast.parse(Path(file).read_bytes())
-    except (OSError, SyntaxError, ValueError):
+        return parse(file)
+    except UNREADABLE:
         return ast.Module([], [])
 
 
@@ -59,7 +60,11 @@ def _starts(file: str) -> list[tuple[int, int]]:
 @lru_cache(maxsize=512)
 def _assignments(file: str) -> dict[str, Place]:
     found: dict[str, Place] = {}
-    for node in _bodies(_tree(file)):
+    try:
+        nodes = list(_bodies(_tree(file)))
+    except RecursionError:  # then the file is named as unreadable
+        return found
+    for node in nodes:
         targets: list[ast.expr] = []
         if isinstance(node, ast.Assign):
             targets = node.targets

@@ -1,25 +1,29 @@
 """``except ImportError: X = Mock()``: a package that is missing, and an app that runs without.
 
 A stand-in is what takes the place of the missing thing and pretends: something that calls itself a
-mock, fake, stub or dummy (also when it is imported); a class, function or lambda; an object of a
-class of this file; a ``SimpleNamespace``. None is: another import, a name or object of another
-import, a constant such as None or False, an exception class, and a class or function that only
-raises. After a constant (``HAS_LLM = False``) the branches that test it are looked at too, for
-what calls itself a mock.
+mock, fake, stub or dummy (also when it is imported, but no module by its name alone); a class,
+function or lambda; an object of a class of this file; a ``SimpleNamespace``. None is: another
+import, a name or object of another import, a constant such as None or False, an exception class,
+and a class or function that only raises. After a constant (``HAS_LLM = False``) the branches that
+test it are looked at too, for what calls itself a mock.
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from resilience.audit.known import says_mock
 from resilience.audit.names import Function, Names
 from resilience.audit.sightings import Place, Sighting
 
-_CATCHING = frozenset(("ImportError", "ModuleNotFoundError", "Exception", "BaseException"))
+_IMPORT_ERRORS = frozenset(("ImportError", "ModuleNotFoundError"))
+_CATCHING = _IMPORT_ERRORS | {"Exception", "BaseException"}
 _IMPORTERS = ("importlib.import_module", "__import__", "django.utils.module_loading.import_string")
 _OBJECTS = frozenset(("types.SimpleNamespace", "type"))
+_MOCK_MODULES = ("unittest.mock", "mock")
+_NO_MOCKS = ("dummy_thread", "_dummy_thread", "multiprocessing.dummy")
 
 MOCK = "mock"
 """The ``words`` of a stand-in that calls itself one."""
@@ -39,20 +43,27 @@ def swallowed(path: str, tree: ast.Module, names: Names) -> list[Sighting]:
                 *_behind_flags(handler, tree, names),
                 *_before(node, handler, tree, names),
             ]
-            for line, name, is_mock in stand_ins[:1]:
+            for one in stand_ins[:1]:
                 cause = Place(path, handler.lineno)
                 found[cause] = Sighting(
                     "audit.swallowed-import",
-                    name,
+                    one.name,
                     cause,
-                    Place(path, line),
-                    words=MOCK if is_mock else "",
+                    Place(path, one.line),
+                    words=MOCK if one.is_mock else "",
+                    bound=one.bound,
+                    is_wide=not _caught(handler.type, names) <= _IMPORT_ERRORS,
                 )
     return list(found.values())
 
 
-StandIn = tuple[int, str, bool]
-"""Its line, its name, and whether it calls itself a mock."""
+class StandIn(NamedTuple):
+    """``bound`` is the name that the file gives it, ``""`` where that is not plain."""
+
+    line: int
+    name: str
+    is_mock: bool
+    bound: str
 
 
 def _imports(body: list[ast.stmt], names: Names) -> bool:
@@ -66,10 +77,14 @@ def _imports(body: list[ast.stmt], names: Names) -> bool:
 
 
 def _catches(caught: ast.expr | None, names: Names) -> bool:
+    return not _CATCHING.isdisjoint(_caught(caught, names))
+
+
+def _caught(caught: ast.expr | None, names: Names) -> set[str]:
     if caught is None:
-        return True
+        return {"BaseException"}
     every = caught.elts if isinstance(caught, ast.Tuple) else [caught]
-    return any(names.dotted(one).removeprefix("builtins.") in _CATCHING for one in every)
+    return {names.dotted(one).removeprefix("builtins.") for one in every}
 
 
 def _raises(body: list[ast.stmt]) -> bool:
@@ -82,29 +97,46 @@ def _raises(body: list[ast.stmt]) -> bool:
 
 
 def _in(body: list[ast.stmt], names: Names) -> Iterator[StandIn]:
-    """The stand-ins that a block binds, mocks first."""
+    """The stand-ins that a block binds: mocks first, the module that they come from last."""
     every = [found for statement in body for found in _of(statement, names)]
-    yield from sorted(every, key=lambda one: not one[2])
+    yield from sorted(every, key=lambda one: (not one.is_mock, one.name in _MOCK_MODULES))
 
 
 def _of(node: ast.AST, names: Names) -> Iterator[StandIn]:
     if isinstance(node, ast.ClassDef | Function):
         if says_mock(node.name) or not _is_honest(node, names):
-            yield node.lineno, node.name, says_mock(node.name)
+            yield StandIn(node.lineno, node.name, says_mock(node.name), node.name)
     elif isinstance(node, ast.Import | ast.ImportFrom):
-        yield from ((node.lineno, whole, True) for whole in _imported(node) if says_mock(whole))
+        for whole, bound in _imported(node):
+            if _is_mock(whole):
+                yield StandIn(node.lineno, whole, bound=bound, is_mock=True)
     elif isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr | ast.Return):
         name = _stand_in(node.value, names) if node.value is not None else ""
         if name:
-            yield node.lineno, name, says_mock(name)
+            yield StandIn(node.lineno, name, says_mock(name), _bound(node))
     else:
         for child in _inside(node, names):
             yield from _of(child, names)
 
 
-def _imported(node: ast.Import | ast.ImportFrom) -> list[str]:
+def _bound(node: ast.Assign | ast.AnnAssign | ast.NamedExpr | ast.Return) -> str:
+    if isinstance(node, ast.Return):
+        return ""
+    target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+    return target.id if isinstance(target, ast.Name) else ""
+
+
+def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
+    """What comes out of modules, and the modules of mocks: no other module is one by its name."""
     module = f"{node.module}." if isinstance(node, ast.ImportFrom) and node.module else ""
-    return [f"{module}{alias.name}" for alias in node.names]
+    for alias in node.names:
+        if isinstance(node, ast.ImportFrom) or alias.name in _MOCK_MODULES:
+            yield f"{module}{alias.name}", alias.asname or alias.name
+
+
+def _is_mock(name: str) -> bool:
+    """Python's old ``dummy_thread`` is the real thing without threads, and no mock."""
+    return name in _MOCK_MODULES or (says_mock(name) and not name.startswith(_NO_MOCKS))
 
 
 def _inside(node: ast.AST, names: Names) -> Iterator[ast.AST]:
@@ -161,7 +193,7 @@ def _behind_flags(handler: ast.ExceptHandler, tree: ast.Module, names: Names) ->
             for block in (node.body, node.orelse):
                 blocks += block if isinstance(block, list) else [_as_value(block)]
             for inner in blocks:
-                yield from (found for found in _of(inner, names) if found[2])
+                yield from (found for found in _of(inner, names) if found.is_mock)
 
 
 def _as_value(value: ast.expr) -> ast.Return:

@@ -8,14 +8,18 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from resilience import env
-from resilience.audit import answers, files
+from resilience.audit import answers, descendants, files, known
 from resilience.audit.answers import Trace
 from resilience.audit.joined import findings, with_failures
+from resilience.audit.owners import adopt, adopted
+from resilience.audit.sightings import Sighting
 from resilience.audit.statements import module_of
 from resilience.findings import Finding
 
@@ -23,7 +27,12 @@ _PROGRAM = (
     "import sys; sys.path.insert(0, sys.argv[1]); from resilience.audit.child import main; main()"
 )
 _MARGIN = 1.0  # s that the child ends before it is ended
-_AFTER_KILL = 5.0  # s
+_AFTER_KILL = 2.0  # s
+_STEP = 1.0  # s between two looks at what the child is busy with
+_SLOW = 2.0  # s after which a module is named as one that takes long, then after 4, 8 …
+
+Progress = Callable[[str, float], object]
+"""Called with the module that has been importing for so many seconds."""
 
 
 def trace(
@@ -53,10 +62,25 @@ def trace(
 
 def join(seen: Trace, sources: Sequence[str], settings: str | None = None) -> list[Finding]:
     """Findings from a trace, the source of the modules in it, and that of ``sources``."""
-    every = [*files.sightings(files.files_of([*sources, *seen.files])), *seen.sightings]
+    read = files.sightings(files.files_of([*sources, *seen.files]))
+    every = [*(_as_it_went(one, seen) for one in read), *seen.sightings]
     name = _settings_name(settings)
     allowed = {one.cause.file for one in every if name and module_of(one.cause.file) == name}
     return with_failures(findings(every, allowed), seen.failures)
+
+
+def _as_it_went(one: Sighting, seen: Trace) -> Sighting:
+    """A stand-in that the import has left in its place is one that took over."""
+    if one.id != "audit.swallowed-import" or not one.bound:
+        return one
+    file, last = one.cause.file, one.name.rpartition(".")[2].replace("a lambda", "<lambda>")
+    here = f"{module_of(file)}.{last}"
+    took_over = any(
+        kind == here or (known.says_mock(kind) and kind.endswith(f".{last}"))
+        for where, name, kind in seen.held
+        if (where, name) == (file, one.bound)
+    )
+    return replace(one, took_over=took_over)
 
 
 def run(  # noqa: PLR0913 - each by keyword
@@ -67,9 +91,14 @@ def run(  # noqa: PLR0913 - each by keyword
     environ: Mapping[str, str] | None = None,
     seconds: float = 30.0,
     isolate: bool = True,
+    progress: Progress | None = None,
 ) -> Trace:
-    """As :func:`trace`, before it is joined. Without ``isolate`` only Python's is closed."""
+    """As :func:`trace`, before it is joined. Without ``isolate`` only Python's is closed.
+
+    ``progress`` is told of modules that take long, while they do.
+    """
     name = _settings_name(settings)
+    adopt(name)
     request = {
         "path": [entry or str(Path.cwd()) for entry in sys.path],
         "modules": list(modules),
@@ -78,11 +107,13 @@ def run(  # noqa: PLR0913 - each by keyword
         "seconds": max(seconds - _MARGIN, seconds / 2),
         "isolate": isolate,
         "packages": answers.PACKAGES,
+        "adopted": adopted(),
     }
     variables = dict(started_with() if environ is None else environ)
     if name:
         variables["DJANGO_SETTINGS_MODULE"] = name
-    return answers.read(_ask(request, variables, seconds), modules, name or "the start")
+    found = _ask(request, variables, seconds, progress or (lambda *_: None))
+    return answers.read(found, modules, name or "the start")
 
 
 def started_with() -> dict[str, str]:
@@ -104,7 +135,7 @@ def _settings_name(settings: str | None) -> str:
 
 
 def _ask(
-    request: dict[str, Any], variables: dict[str, str], seconds: float
+    request: dict[str, Any], variables: dict[str, str], seconds: float, progress: Progress
 ) -> list[dict[str, Any]]:
     """What the child answered, as far as it came."""
     process = subprocess.Popen(  # noqa: S603 - this interpreter and our own code
@@ -116,21 +147,57 @@ def _ask(
         start_new_session=True,  # so that its forks end with it
     )
     try:
-        out, _ = process.communicate(json.dumps(request).encode(), timeout=seconds)
+        out = _listen(process, json.dumps(request).encode(), seconds, progress)
     except subprocess.TimeoutExpired:
-        _kill(process)
-        out, _ = process.communicate(timeout=_AFTER_KILL)
+        out = _end(process)
     except BaseException:
-        _kill(process)
-        process.wait(_AFTER_KILL)
+        _end(process)
         raise
-    found = []
+    return [line for line in _lines(out) if "begins" not in line]
+
+
+def _listen(
+    process: subprocess.Popen[bytes], request: bytes, seconds: float, progress: Progress
+) -> bytes:
+    """All that it writes. Raises TimeoutExpired after ``seconds``."""
+    ends = time.monotonic() + seconds
+    given: bytes | None = request
+    busy, since, due = "", 0.0, 0.0
+    while True:
+        left = ends - time.monotonic()
+        try:
+            return process.communicate(given, timeout=max(0.0, min(_STEP, left)))[0]
+        except subprocess.TimeoutExpired as waiting:
+            if left <= _STEP:
+                raise
+            given = None
+            now = next(_lines(b"".join((waiting.output or b"").splitlines()[-1:])), {})
+            if now.get("begins", "") != busy:
+                busy, since, due = now.get("begins", ""), time.monotonic(), _SLOW
+            elif busy and time.monotonic() - since >= due:
+                progress(busy, time.monotonic() - since)
+                due *= 2
+
+
+def _lines(out: bytes) -> Iterator[dict[str, Any]]:
     for line in out.splitlines():
         with contextlib.suppress(ValueError):  # the last one may be cut short
-            found.append(json.loads(line))
-    return found
+            answer = json.loads(line)
+            if isinstance(answer, dict):
+                yield answer
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes]) -> bytes:
+    """Kill it and all that it has started. What it had written."""
+    descendants.end(process.pid)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+    try:
+        return process.communicate(timeout=_AFTER_KILL)[0]
+    except subprocess.TimeoutExpired as waiting:  # somebody out of reach holds the pipe
+        return waiting.output or b""
+    finally:
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()

@@ -1,7 +1,7 @@
 """Watches an import from inside: the environment, threads, and whatever leaves the process.
 
-Used by the child process alone: what is patched here stays patched. Only the standard library is
-imported, and as little of it as possible: whatever is loaded here is not seen being loaded.
+Used by the child process alone: what is patched here stays patched. Little is imported, of the
+standard library too: whatever is loaded here is not seen being loaded.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ import errno
 import os
 import sys
 import threading
-from types import FrameType
+import time
+from types import FrameType, FunctionType
 from typing import Any
+
+from resilience.audit import hosts
 
 _IN_FUNCTION = 0x1  # CO_OPTIMIZED: what the bodies of modules and classes lack
 _STANDARD = f"{threading.__file__.rpartition(os.sep)[0]}{os.sep}"
@@ -32,6 +35,7 @@ _PROGRAMS = frozenset(
 )
 _THREADS = ("_thread.start_new_thread", "_thread.start_joinable_thread")
 _LOGS = ("/dev/log", "/run/systemd", "/var/run/syslog")  # where logging goes, on this machine
+_LONGEST_PAUSE = 0.01  # s, between tries to reach what is refused
 _AF_UNIX = 1
 _NEW_USER, _NEW_NETWORK = 0x10000000, 0x40000000
 
@@ -45,9 +49,10 @@ class Recorder:
         self.events: list[dict[str, Any]] = []
         self._known: dict[tuple[Any, ...], dict[str, Any]] = {}
         self._quiet = threading.local()
+        self.has_refused = False
 
     def forget(self) -> None:
-        self.events, self._known = [], {}
+        self.events, self._known, self.has_refused = [], {}, False
 
     def note(self, kind: str, name: str, *, is_set: bool | None = None) -> None:
         """Add what the calling frames do. Reads by the standard library itself are its own."""
@@ -85,6 +90,7 @@ class Recorder:
             "at": at,
             "bodies": bodies,
             "cache": cache_among(came),
+            "loaded": is_loaded(),
             "count": 1,
         }
         self._known[key] = event
@@ -133,9 +139,17 @@ def cache_among(came: list[FrameType]) -> str:
         if not frame.f_code.co_flags & _IN_FUNCTION:
             return ""
         name = frame.f_code.co_name
-        if hasattr(frame.f_globals.get(name), "cache_clear"):
+        held = frame.f_globals.get(name)
+        # A proxy is not asked: it would be built.
+        if hasattr(held if type(held) is FunctionType else type(held), "cache_clear"):
             return f"{frame.f_globals.get('__name__')}.{name}"
     return ""
+
+
+def is_loaded() -> bool:
+    """Whether ``env.load()`` has run in this process."""
+    state = sys.modules.get("resilience.env.state")
+    return state is not None and state.current().loaded
 
 
 def watch_environment(recorder: Recorder) -> None:
@@ -183,6 +197,16 @@ def watch_threads(recorder: Recorder) -> None:
     threading.Thread.start = started  # type: ignore[method-assign]
 
 
+def watch_pauses(recorder: Recorder) -> None:
+    """Patch ``time.sleep``: clients wait before they try a refused connection again and again."""
+    sleep = time.sleep
+
+    def shorter(seconds: Any, /) -> None:
+        sleep(min(seconds, _LONGEST_PAUSE) if recorder.has_refused else seconds)
+
+    time.sleep = shorter
+
+
 def watch_acts(recorder: Recorder, *, isolated: bool) -> None:
     """Note and refuse what would reach another machine; ``isolated`` lets other programs run."""
 
@@ -208,20 +232,22 @@ def _refuse_network(recorder: Recorder, event: str, arguments: tuple[Any, ...]) 
             path = os.fsdecode(address) if isinstance(address, str | bytes) else ""
             if event == "socket.bind" or path.startswith(_LOGS):
                 return
-            name = f"unix:{path}"
+            name = f"unix:{hosts.path(path)}"
         else:
             host, port = (*address, "", "")[:2] if isinstance(address, tuple) else (address, "")
             if event == "socket.bind" and host in ("127.0.0.1", "::1", "localhost") and not port:
                 return  # urllib3 asks so whether there is IPv6
-            name = f"{host}:{port}"
+            name = hosts.shown(host, port)
         recorder.note("network", f"{event.removeprefix('socket.')} {name}")
+        recorder.has_refused = True
         raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
     host, port = (*arguments, None)[:2] if event == "socket.getaddrinfo" else (arguments[0], None)
     shown = host.decode(errors="replace") if isinstance(host, bytes) else str(host or "")
     if _is_number(shown):
         return  # nobody is asked about an address
-    name = f"{event.removeprefix('socket.')} {shown}{f':{port}' if port else ''}"
+    name = f"{event.removeprefix('socket.')} {hosts.shown(shown, port or None)}"
     recorder.note("network", name)
+    recorder.has_refused = True
     raise sys.modules["_socket"].gaierror(-3, "no name is resolved while imports are traced")
 
 

@@ -18,10 +18,15 @@ _READ = (
     "Declare it in settings with resilience.env, or read it in the function that needs it; "
     "env.load() on line 1 of the project's __init__.py comes before both."
 )
+LOADED = "loaded"
+"""The hint for a variable that ``env.load()`` did not find."""
+
 HINTS = {
     "audit.import-read": _READ,
     "audit.import-read-unset": "Load the variables first: from resilience import env; env.load() "
     "on line 1 of the project's __init__.py. Then read it in settings or where it is needed.",
+    LOADED: "Declare it in settings with resilience.env, or read it in the function that needs "
+    "it. env.load() had run by then, so no file that it reads has the variable.",
     "audit.frozen-read": "Cache what is made of the variable, not the reading; or declare it in "
     "settings with resilience.env, once.",
     "audit.import-client": _COMPONENT,
@@ -57,8 +62,14 @@ def summary(identifier: str, head: Sighting, reads: Sequence[Sighting]) -> str:
         return f"{head.name} {act} at import, {when}{_afterwards(late)}."
     if identifier == "audit.swallowed-import":
         kind = "a mock" if head.words == MOCK else "a stand-in"
+        what = "block" if head.is_wide else "import"
+        if head.took_over:
+            return (
+                f"This {what} failed in this run: {head.name} took its place, {kind} "
+                f"(line {head.place.line}), and nobody was told."
+            )
         return (
-            f"If this import fails, {head.name} takes its place, {kind} "
+            f"If this {what} fails, {head.name} takes its place, {kind} "
             f"(line {head.place.line}), and nobody is told."
         )
     if identifier == "audit.unreadable":
@@ -141,7 +152,12 @@ def _were(reads: Sequence[Sighting]) -> str:
 
 def _names(reads: Sequence[Sighting]) -> str:
     known = {EVERYTHING: "the whole environment", "": "a variable with a computed name"}
-    names = list(dict.fromkeys(known.get(one.name, one.name) for one in reads))
+    return listed([known.get(one.name, one.name) for one in reads])
+
+
+def listed(every: Sequence[str]) -> str:
+    """The first three of these names, each once, and how many more there are."""
+    names = list(dict.fromkeys(every))
     most = 3
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

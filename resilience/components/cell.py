@@ -74,13 +74,17 @@ class Outcome:
 class Flight:
     """Somebody asked first and is building; all others wait for ``landed``.
 
-    ``building`` is False while it is still being found out whether building can begin.
+    ``building`` is False while it is still being found out whether building can begin. ``ident`` is
+    the thread whose code builds, once it does. ``apart`` says that this is a thread of its own,
+    which goes on whatever becomes of those who wait.
     """
 
     cell: Cell
     before: Idle
     began: float
     building: bool = False
+    ident: int = 0
+    apart: bool = False
     thread: str = field(default_factory=lambda: threading.current_thread().name)
     landed: Future[Outcome] = field(default_factory=Future)
 
@@ -93,6 +97,14 @@ class Flight:
         flight = Flight(cell, Idle(), 0.0)
         flight.landed.set_result(Outcome(made))
         return flight
+
+
+@dataclass(eq=False)
+class Seat:
+    """One who asks: its flight and whether it flies it, told as soon as that is so."""
+
+    flight: Flight | None = None
+    mine: bool = False
 
 
 @dataclass(frozen=True, eq=False)

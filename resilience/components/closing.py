@@ -9,7 +9,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Any
 
@@ -23,7 +23,7 @@ CLOSE_ALL = 5.0  # seconds for all of a process; platforms kill after 10 s or mo
 logger = logging.getLogger("resilience.components")
 
 
-def close_all(objects: Sequence[tuple[Spec, object]]) -> None:
+def close_all(objects: Iterable[tuple[Spec, object]]) -> None:
     """Close these in their order, each within CLOSE_ONE and all of them within CLOSE_ALL."""
     ends = time.monotonic() + CLOSE_ALL
     for spec, made in objects:

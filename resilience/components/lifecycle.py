@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from resilience import redact
 from resilience.components import closing, status as statuses
 from resilience.components.cell import Cell, Closed, Flight, Idle, Ready
 from resilience.components.declarations import CODE, Declarations, dependents, same
@@ -56,8 +57,10 @@ class Lifecycle:
         ``location`` is the file, or ``file:line``, for reports. Raises nothing: what is wrong with
         the declaration is its status.
         """
+        declared = read(name, spec, location)
+        redact.register_settings(declared.options)
         with self._lock:
-            self._declarations.add(CODE, read(name, spec, location))
+            self._declarations.add(CODE, declared)
             dropped = self._settle()
         self._close_each(dropped)
 
@@ -67,6 +70,8 @@ class Lifecycle:
         What changed, and what requires it, is closed and built anew on its next use. ``broken``
         says why a source could not be read.
         """
+        for spec in specs.values():
+            redact.register_settings(spec.options)
         with self._lock:
             self._declarations.replace(source, specs, broken)
             dropped = self._settle()
@@ -165,7 +170,8 @@ class Lifecycle:
     def close(self) -> None:
         """Close all that was built, what requires before what is required, within 5 s.
 
-        For the end of a process: nothing is built afterwards.
+        For the end of a process: nothing is built from now on. What has been built can be used
+        until its own CLOSE begins, so that a CLOSE can use what it requires.
         """
         with self._lock:
             self._closed = True
@@ -181,17 +187,23 @@ class Lifecycle:
         self._begin()
 
     def _close_each(self, cells: Iterable[Cell]) -> None:
-        wanted = {id(cell) for cell in cells}
-        with self._lock:
-            # What was completed later may stand on what was completed before, never the reverse.
-            going = [cell for cell in reversed(self._built) if id(cell) in wanted]
-            self._built = [cell for cell in self._built if id(cell) not in wanted]
-            pairs = [(cell.spec, _object_of(cell)) for cell in going]
-            for cell in going:
+        closing.close_all(self._taken(list(cells)))
+
+    def _taken(self, cells: list[Cell]) -> Iterator[tuple[Spec, object]]:
+        """Each of them that was built, out of reach from the moment in which it is asked for."""
+        while True:
+            with self._lock:
+                # What was completed later may stand on what was completed before, never the other
+                # way round.
+                cell = next((each for each in reversed(self._built) if each in cells), None)
+                if cell is None:
+                    return
+                self._built.remove(cell)
+                made = _object_of(cell)
                 cell.phase = Closed()
                 if self._cells.get(cell.spec.name) is cell:
                     self._ready.pop(cell.spec.name, None)
-        closing.close_all(pairs)
+            yield cell.spec, made
 
     def after_fork(self) -> None:
         """The child builds its own: connections, threads and locks of the parent are not its own.

@@ -13,7 +13,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from typing import Literal
 
-from resilience import env
+from resilience import env, redact
 from resilience.components.spec import Spec, refs
 from resilience.env import sources
 from resilience.errors import EnvError
@@ -45,7 +45,7 @@ def of(spec: Spec) -> list[Need]:
 def _variables(spec: Spec) -> Iterator[Need]:
     by_name: dict[str, env.Ref] = {}
     for ref in refs(spec.options):
-        by_name.setdefault(ref.name, ref)
+        by_name.setdefault(str(ref.name), ref)
     yield from map(_variable, by_name.values())
     name = env.placeholder_in(spec.options)
     if name is not None:  # under the doctor, in the place of a variable that settings read
@@ -60,6 +60,10 @@ def _variable(ref: env.Ref) -> Need:
     except EnvError as error:
         location = ref.location or error.location
         return _missing(ref.name, error.problem, error.hint, location)
+    except Exception as error:  # noqa: BLE001 - a name that is none; a status never raises
+        problem = f"{ref!r} names no variable: {redact.exception(error)}"
+        name = redact.printable(str(ref.name))
+        return _missing(name, problem, 'Write env.ref("NAME").', ref.location or None)
     return Need("variable", ref.name, found.origin if found else "gone", location=ref.location)
 
 

@@ -15,17 +15,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from resilience.components import building, closing, status as statuses
-from resilience.components.cell import Cell, Closed, Failure, Flight, Idle, Outcome, Ready
+from resilience.components import building, closing, interrupts, status as statuses
+from resilience.components.cell import Cell, Closed, Failure, Flight, Idle, Outcome, Ready, Seat
 from resilience.components.lifecycle import Lifecycle
 from resilience.components.status import Status
 from resilience.components.waits import above, circular
-from resilience.errors import ComponentUnavailable, EnvError
+from resilience.errors import ComponentUnavailable, EnvError, UsageError
 
 PATIENCE = 20.0  # seconds that one waits for what another one builds
 
 Caught = type[BaseException] | tuple[type[BaseException], ...]
-# An SDK may end the process or a task of its own; who interrupts the caller is let through.
+# An SDK may end the process or a task of its own; what interrupts the caller is let through: a
+# KeyboardInterrupt, and whatever else a signal handler ends the process with.
 _CAUGHT: Caught = (Exception, SystemExit, asyncio.CancelledError)
 
 logger = logging.getLogger("resilience.components")
@@ -57,15 +58,14 @@ class Registry(Lifecycle):
         except KeyError:
             pass
         while True:
-            flight, mine = self._board(name)
-            try:
-                if mine:
+            seat = Seat()
+            try:  # from here on: a signal handler may raise anywhere
+                flight = self._board(name, seat)
+                if seat.mine:
                     self._fly(flight)
-                outcome = flight.landed.result(self._patience)
-            except TimeoutError:
-                outcome = self._impatient(flight)
+                outcome = self._wait(flight)
             finally:
-                self._leave(flight)
+                self._leave(seat)
             if not outcome.again:
                 return outcome.unpack()
 
@@ -76,45 +76,61 @@ class Registry(Lifecycle):
                 return self._ready[name]
             except KeyError:
                 pass
-            flight, mine = self._board(name)
-            landed = asyncio.wrap_future(flight.landed)
+            seat, landed = Seat(), None
             try:
-                if mine:
+                flight = self._board(name, seat)
+                landed = asyncio.wrap_future(flight.landed, loop=asyncio.get_running_loop())
+                if seat.mine:
                     self._fly_in_thread(flight)
                 await asyncio.wait([landed], timeout=self._patience)
                 outcome = landed.result() if landed.done() else self._impatient(flight)
             finally:
-                landed.cancel()
-                self._leave(flight)
+                if landed is not None:
+                    landed.cancel()
+                self._leave(seat)
             if not outcome.again:
                 return outcome.unpack()
 
-    def _board(self, name: str) -> tuple[Flight, bool]:
-        """The flight that everybody who asks now waits for, and whether the caller flies it."""
+    def _board(self, name: str, seat: Seat) -> Flight:
+        """The flight that everybody who asks now waits for. Tells ``seat`` who flies it."""
         with self._lock:
             cell = self._cells.get(name)
-            found = None if cell is None else self._join(cell)
+            found = None if cell is None else self._join(cell, seat)
         if found is None:
             raise self.status(name).error()  # of an unknown name, status() raises its own
-        flight, mine, circle = found
+        flight, circle = found
         if circle:
             raise circular(name, circle)
-        return flight, mine
+        return flight
 
-    def _join(self, cell: Cell) -> tuple[Flight, bool, tuple[str, ...]] | None:
+    def _join(self, cell: Cell, seat: Seat) -> tuple[Flight, tuple[str, ...]] | None:
         """As above, with the circle that waiting would close; None for one that is closed."""
         if isinstance(cell.phase, Ready):  # since the caller looked
-            return Flight.landed_with(cell, cell.phase.object), False, ()
+            return Flight.landed_with(cell, cell.phase.object), ()
         if isinstance(cell.phase, Closed):
             return None
-        mine = isinstance(cell.phase, Idle)
         if isinstance(cell.phase, Idle):
-            cell.phase = Flight(cell, cell.phase, self._clock())
-        return cell.phase, mine, self._waits.add(cell.phase)
+            # The seat first: who is interrupted in between has to know what to land.
+            seat.flight, seat.mine = Flight(cell, cell.phase, self._clock()), True
+            cell.phase = seat.flight
+        seat.flight = cell.phase
+        return cell.phase, self._waits.add(cell.phase)
 
-    def _leave(self, flight: Flight) -> None:
+    def _wait(self, flight: Flight) -> Outcome:
+        try:
+            return flight.landed.result(self._patience)
+        except TimeoutError:
+            return self._impatient(flight)
+
+    def _leave(self, seat: Seat) -> None:
+        """However that was. Who was to fly and could not leaves it to the next one who asks."""
+        flight = seat.flight
+        if flight is None:
+            return
         with self._lock:
             self._waits.remove(flight)
+            if seat.mine and not flight.apart:
+                self._land(flight, flight.before, Outcome(again=True))
 
     def _impatient(self, flight: Flight) -> Outcome:
         name = flight.cell.spec.name
@@ -127,26 +143,35 @@ class Registry(Lifecycle):
     def _fly_in_thread(self, flight: Flight) -> None:
         name = flight.thread = f"resilience-build-{flight.cell.spec.name}"
         work = contextvars.copy_context().run  # with the flight above, if any
-        # Every error is caught: in that thread nobody else hears of it.
-        thread = threading.Thread(
-            target=work, args=(self._fly, flight, BaseException), name=name, daemon=True
-        )
+        args = (self._fly_apart, flight)
+        thread = threading.Thread(target=work, args=args, name=name, daemon=True)
         try:
             thread.start()
         except RuntimeError:  # the system has no thread left
             why, fix = "no thread could be started to build it", "Raise the limit of threads."
             self._give_up(flight, Status(flight.cell.spec.name, "not-loaded", why, fix))
 
+    def _fly_apart(self, flight: Flight) -> None:
+        with self._lock:
+            if flight.landed.done():  # who asked was interrupted, and does not know of this thread
+                return
+            flight.apart = True
+        self._fly(flight, BaseException)  # every error: in this thread nobody else hears of it
+
     def _fly(self, flight: Flight, caught: Caught = _CAUGHT) -> None:
         failure = None
+        handlers = interrupts.handlers()
+        flight.ident = threading.get_ident()
         token = above.set(flight)
         try:
             self._build(flight)
         except caught as error:
+            if interrupts.ends_the_process(error, handlers):
+                raise
             failure = Failure.of(error, flight.before.failure, self._clock())
         finally:
             above.reset(token)
-            if failure is None:  # after a KeyboardInterrupt whoever still waits tries again
+            if failure is None:  # after an interrupt whoever still waits tries again
                 self._land(flight, flight.before, Outcome(again=True))
         if failure is not None:  # out of the handler: no context, which holds values, hangs on
             self._fail(flight, failure)
@@ -159,7 +184,9 @@ class Registry(Lifecycle):
             self._give_up(flight, status)
             return
         flight.building = True
-        for name in spec.requires:
+        # All below it in turn: one inside the other, a long chain would exhaust the stack.
+        below = statuses.bottom_up(spec.name, self._cells | {spec.name: flight.cell})
+        for name in below[:-1]:
             try:
                 self[name]
             except ComponentUnavailable as error:
@@ -168,6 +195,8 @@ class Registry(Lifecycle):
         began = self._clock()
         try:
             made = building.build(spec)
+            if made is None:
+                raise UsageError(f"{spec.backend} returned None, which is no object to use")
         except EnvError:
             flight.building = False
             status = self._judge(flight)

@@ -36,7 +36,7 @@ class Spec:
 
     name: str
     backend: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)  # they may be secrets
     packages: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     probe: str = ""
@@ -81,10 +81,14 @@ def read(name: object, raw: object, location: str) -> Spec:
         return Spec(name, location=location, problem=problem, repair=_EXAMPLE)
     values: dict[str, Any] = {}
     problems: list[tuple[str, str]] = []
+    unknown = [key for key in raw if key not in KEYS]
+    if unknown:
+        told = " and ".join(repr(key) for key in unknown)
+        meant = dict.fromkeys(did_you_mean(str(key).upper(), KEYS) for key in unknown)
+        what = "an unknown key" if len(unknown) == 1 else "unknown keys"
+        problems.append((f"has {what} {told}", f"Use {', '.join(KEYS)}.{''.join(meant)}"))
     for key, value in raw.items():
-        if key not in KEYS:
-            hint = f"Use {', '.join(KEYS)}.{did_you_mean(str(key).upper(), KEYS)}"
-            problems.append((f"has an unknown key {key!r}", hint))
+        if key in unknown:
             continue
         try:
             values[key.lower()] = _READERS[key](value)

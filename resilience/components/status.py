@@ -81,9 +81,12 @@ def failed(name: str, failure: Failure, now: float, wanted: tuple[Need, ...] = (
 
 
 def unknown(
-    name: str, cells: Mapping[str, Cell], unread: Collection[str] = ()
+    name: object, cells: Mapping[str, Cell], unread: Collection[str] = ()
 ) -> ComponentUnavailable:
     """The error for a name that nothing declares. ``unread`` are sources that might have."""
+    if not isinstance(name, str):
+        why = f"a name is a text, and this is of the type {type(name).__name__}"
+        return ComponentUnavailable(str(name), "unknown", why, 'Write components["its.name"].')
     hint = did_you_mean(name, cells).strip() or (
         'Declare it in RESILIENCE["COMPONENTS"], or in the components.py of an installed app.'
     )
@@ -93,6 +96,33 @@ def unknown(
     return ComponentUnavailable(name, "unknown", why, hint)
 
 
+def bottom_up(name: str, cells: Mapping[str, Cell]) -> list[str]:
+    """``name`` and what has to be built for it, each after what it requires.
+
+    Iterates, however long a chain of REQUIRES is. Names that nothing declares are among them; the
+    members of a circle come in any order.
+    """
+    found: list[str] = []
+    reached = {name}
+    way = [(name, iter(_required(name, cells)))]
+    while way:
+        here, rest = way[-1]
+        there = next((each for each in rest if each not in reached), None)
+        if there is None:
+            found.append(here)
+            way.pop()
+        else:
+            reached.add(there)
+            way.append((there, iter(_required(there, cells))))
+    return found
+
+
+def _required(name: str, cells: Mapping[str, Cell]) -> tuple[str, ...]:
+    """What it has to wait for: nothing once it is built, or in its place stands another object."""
+    cell = cells.get(name)
+    return () if cell is None or isinstance(cell.phase, Ready) else cell.spec.requires
+
+
 class _Survey:
     """The components that one question leads to, each looked at once."""
 
@@ -100,11 +130,14 @@ class _Survey:
         self._cells = cells
         self._now = now
         self._known: dict[str, Status] = {}
+        self._straight: set[str] = set()  # no way leads from them into a circle
 
     def of(self, name: str) -> Status:
         if name not in self._known:
-            status = self._examine(name, self._cells[name])
-            self._known[name] = replace(status, location=self._cells[name].spec.place())
+            for each in bottom_up(name, self._cells):
+                if each not in self._known and each in self._cells:
+                    status = self._examine(each, self._cells[each])
+                    self._known[each] = replace(status, location=self._cells[each].spec.place())
         return self._known[name]
 
     def _examine(self, name: str, cell: Cell) -> Status:
@@ -176,6 +209,10 @@ class _Survey:
                 problem = f"it requires {name}, which nothing declares"
                 yield Need("component", name, "", problem, fix)
                 continue
+            below = self._cells[name]
+            if isinstance(below.phase, Ready):  # whatever it stands on by now
+                yield Need("component", name, "ready", location=below.spec.place())
+                continue
             status = self.of(name)
             if status.state not in _DOWN:
                 yield Need("component", name, status.state, location=status.location)
@@ -188,11 +225,15 @@ class _Survey:
 
     def _cycle(self, name: str) -> tuple[str, ...]:
         """The way along REQUIRES from a component back to itself, or nothing."""
+        below = [each for each in _required(name, self._cells) if each in self._cells]
+        if self._straight.issuperset(below):
+            self._straight.add(name)
+            return ()
         came: dict[str, str] = {}
         waiting = [name]
         while waiting:
             here = waiting.pop(0)
-            for there in self._required(here):
+            for there in _required(here, self._cells):
                 if there == name:
                     way = [name]
                     while here != name:
@@ -203,9 +244,3 @@ class _Survey:
                     came[there] = here
                     waiting.append(there)
         return ()
-
-    def _required(self, name: str) -> tuple[str, ...]:
-        cell = self._cells.get(name)
-        if cell is None or (isinstance(cell.phase, Ready) and cell.phase.overridden):
-            return ()
-        return cell.spec.requires

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import threading
 
 from resilience.components.cell import Flight
 from resilience.errors import ComponentUnavailable
@@ -21,8 +22,8 @@ class Waits:
 
     def add(self, flight: Flight) -> tuple[str, ...]:
         """The code that runs here begins to wait for ``flight``; the circle if that makes one."""
-        here = above.get()
-        if here is None:
+        here = _here()
+        if here is None or here.landed.done():
             return ()
         way = self._way(flight, here)
         if not way:
@@ -31,7 +32,7 @@ class Waits:
 
     def remove(self, flight: Flight) -> None:
         """It waits no longer, if it did."""
-        here = above.get()
+        here = _here()
         if here is not None and (here, flight) in self._edges:
             self._edges.remove((here, flight))
 
@@ -53,6 +54,16 @@ class Waits:
                     came[id(other)] = here
                     waiting.append(other)
         return ()
+
+
+def _here() -> Flight | None:
+    """The flight that cannot go on while the code that runs here waits.
+
+    A worker that was started with a copy of the context waits for itself alone: whether the
+    building code waits for the worker is not known, and mostly it does not.
+    """
+    flight = above.get()
+    return flight if flight is not None and flight.ident == threading.get_ident() else None
 
 
 def circular(name: str, circle: tuple[str, ...]) -> ComponentUnavailable:

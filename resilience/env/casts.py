@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from pathlib import Path
@@ -13,6 +14,7 @@ from resilience import redact
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 _HOSTLESS = "unix file sqlite spatialite postgres postgresql psql pgsql postgis".split()
+UNESCAPED = "has a / ? or # in its user or password: percent-encode it (/ is %2F)"
 _UNRESOLVED = re.compile(r"\$\{\{.*?\}\}")
 
 
@@ -69,10 +71,12 @@ def to_url(text: str, schemes: tuple[str, ...] = ()) -> str:
     if not separator or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
         raise Refused("must be a URL that begins with scheme://")
     if schemes and scheme.lower() not in schemes:
-        raise Refused(f"must be a URL whose scheme is one of {', '.join(schemes)}")
+        meant = difflib.get_close_matches(scheme.lower(), schemes, n=1)
+        guess = f" (did you mean {meant[0]}?)" if meant else ""
+        raise Refused(f"must be a URL whose scheme is one of {', '.join(schemes)}{guess}")
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     if ":" in authority and "@" in rest and "@" not in authority:
-        raise Refused("has a / ? or # in its user or password: percent-encode it (/ is %2F)")
+        raise Refused(UNESCAPED)
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port

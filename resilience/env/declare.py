@@ -15,7 +15,7 @@ from resilience.env.collect import is_collecting
 from resilience.env.ledger import Declared
 from resilience.env.placeholders import placeholder_in, placeholder_of
 from resilience.env.state import Value
-from resilience.errors import BrokenSource, EnvError, InvalidVariable
+from resilience.errors import BrokenSource, EnvError, InvalidVariable, MissingVariable
 
 T = TypeVar("T")
 
@@ -25,6 +25,13 @@ class _Required:
 
 
 REQUIRED = _Required()
+
+
+class _Written:
+    """A default as text, which is cast where it is judged. Its repr, in a frame, says nothing."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
 
 
 def str_(name: str, *, default: str | _Required = REQUIRED) -> str:
@@ -73,7 +80,8 @@ def db(name: str, *, default: str | _Required = REQUIRED) -> dict[str, Any]:
         return casts.to_db(text, sources.project_root())
 
     placeholder = {"ENGINE": "django.db.backends.dummy", "NAME": placeholder_of(name)}
-    fallback = default if isinstance(default, _Required) else cast(default)
+    fallback = default if isinstance(default, _Required) else _Written(default)
+    del default  # it may be another variable's value: no frame of a traceback shows it
     return _declare(name, "database URL", cast, fallback, placeholder)
 
 
@@ -87,28 +95,39 @@ def _declare(
     name: str,
     kind: str,
     cast: Callable[[str], T],
-    default: T | _Required,
+    default: T | _Written | _Required,
     placeholder: T,
 ) -> T:
     value, item = _judge(name, kind, cast, default, placeholder)
     ledger.record(item)
     if item.problem is not None and not is_collecting():
-        raise item.problem  # here, where no frame of the traceback holds the text
+        raise _outside(item.problem)  # here, where no frame of the traceback holds the text
     return value
+
+
+def _outside(problem: EnvError) -> EnvError:
+    """As it is raised, which is at the first of them. The doctor needs no word about itself."""
+    if not isinstance(problem, MissingVariable):
+        return problem
+    way_out = "`python -m resilience checkdeploy env` names all that is missing."
+    hint = f"{problem.hint} {way_out}"
+    return MissingVariable(problem.subject, problem.problem, hint, location=problem.location)
 
 
 def _judge(
     name: str,
     kind: str,
     cast: Callable[[str], T],
-    default: T | _Required,
+    default: T | _Written | _Required,
     placeholder: T,
 ) -> tuple[T, Declared]:
     location = ledger.caller()
     required = isinstance(default, _Required)
-    value = placeholder if isinstance(default, _Required) else default
+    value = placeholder if isinstance(default, _Required | _Written) else default
     found, origin = None, None if required else "default"
     try:
+        if isinstance(default, _Written):
+            value = _cast(name, Value(default.text, "its default"), cast, location)
         found = sources.lookup(name)
         if found is None or (kind == "secret" and not found.text.strip()):
             if required:
@@ -127,12 +146,13 @@ def _judge(
 
 
 def _cast(name: str, found: Value, cast: Callable[[str], T], location: str) -> T:
+    empty = "" if found.text.strip() else "is empty, and "
     try:
         return cast(found.text)
     except casts.Refused as refused:
         raise InvalidVariable(
             name,
-            f"{name} (from {found.origin}) {refused}",
+            f"{name} (from {found.origin}) {empty}{refused}",
             f"Correct {name} where it is set, or change its declaration.",
             location=location,
         ) from None

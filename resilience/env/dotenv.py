@@ -12,6 +12,7 @@ import stat
 from io import StringIO
 from typing import TYPE_CHECKING, NamedTuple
 
+from resilience.env import regular
 from resilience.errors import BrokenSource
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def read(path: Path) -> tuple[dict[str, Entry], list[BrokenSource]]:
                 _unreadable(path, "is no regular file", "Replace it with one, or remove it.")
             ]
         # utf-8-sig: an editor's BOM would otherwise become part of the first name.
-        content = path.read_bytes().decode("utf-8-sig")
+        content = regular.read(path).decode("utf-8-sig")
     except FileNotFoundError:
         return {}, []
     except UnicodeDecodeError as error:

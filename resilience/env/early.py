@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from resilience import places
@@ -37,8 +38,13 @@ def imported(root: Path | None) -> tuple[Early, ...]:
 def _own_files(root: Path) -> Iterator[Path]:
     """The project's modules so far, in the order in which their imports ended."""
     for module in list(sys.modules.values()):
-        file = getattr(module, "__file__", None)
-        if file and "site-packages" not in file and Path(file).is_relative_to(root):
+        # Neither a module's own __getattr__ nor a lazy one's loading is set off.
+        if not issubclass(type(module), ModuleType):
+            continue
+        file = object.__getattribute__(module, "__dict__").get("__file__")
+        if type(file) is not str or "site-packages" in file:
+            continue
+        if Path(file).is_relative_to(root):
             yield Path(file)
 
 
@@ -55,7 +61,7 @@ def _line_of_import(file: Path, framework: str) -> int | None:
 
     try:
         tree = ast.parse(file.read_bytes())
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     return min((line for node in ast.walk(tree) for line in _lines(node, framework)), default=None)
 

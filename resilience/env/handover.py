@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 # Django's error page masks every name with SIGNATURE in it: a digest of a short value can be tried.
 VARIABLE = "RESILIENCE_ENV_SIGNATURES"
-# Linux starts no process with a variable of more than 128 KiB.
+# Linux starts no process with a variable of more than 128 KiB: what is longer has several parts.
 _LONGEST = 100_000
 _SALT = 16  # bytes
 
@@ -41,10 +41,10 @@ class Handover:
     def publish(self) -> None:
         """Tell the children that start from now on."""
         written = json.dumps([self.root, self.salt, self.entries]) if self.entries else ""
-        if written and len(written) <= _LONGEST:
-            os.environ[VARIABLE] = written
-        else:
-            os.environ.pop(VARIABLE, None)
+        parts = range(0, len(written), _LONGEST)
+        for number, start in enumerate(parts):
+            os.environ[_part(number)] = written[start : start + _LONGEST]
+        withdraw(len(parts))
 
     def inherited(self) -> Iterator[tuple[str, str, str]]:
         """Name, value and origin of what stands in ``os.environ`` as it was handed over."""
@@ -59,15 +59,33 @@ class Handover:
         return blake2b(os.fsencode(text), key=bytes.fromhex(self.salt), digest_size=12).hexdigest()
 
 
+def withdraw(first: int = 0) -> None:
+    """Tell children nothing, or no part from the ``first`` on."""
+    while os.environ.pop(_part(first), None) is not None:
+        first += 1
+
+
 def received() -> Handover:
     """What the parent told us; nothing if it is not of our form."""
     try:
-        root, salt, entries = json.loads(os.environ.get(VARIABLE, ""))
+        root, salt, entries = json.loads("".join(_parts()))
         known = {
             str(name): [str(origin), str(digest)] for name, (origin, digest) in entries.items()
         }
+        os.fsencode("".join([str(root), *known, *(origin for origin, _ in known.values())]))
         if len(bytes.fromhex(salt)) != _SALT:
             return Handover()
     except (ValueError, TypeError, AttributeError, RecursionError):
         return Handover()
     return Handover(str(root), salt, known)
+
+
+def _parts() -> Iterator[str]:
+    number = 0
+    while (part := os.environ.get(_part(number))) is not None:
+        yield part
+        number += 1
+
+
+def _part(number: int) -> str:
+    return f"{VARIABLE}_{number + 1}" if number else VARIABLE

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resilience import places
-from resilience.env import sources
+from resilience.env import discovery, sources, state
 from resilience.errors import EnvError, MissingVariable
 
 _HERE = str(Path(__file__).parent / "_")[:-1]
@@ -75,12 +75,10 @@ def forget() -> None:
 
 def missing(name: str, location: str, *, empty: bool, kind: str = "") -> MissingVariable:
     """The error of a name that no source has, or that has nothing in it."""
-    root = sources.project_root()
-    where = f" or in {places.shorten(str(root / '.env'))}" if root else ""
     return MissingVariable(
         name,
         f"{name} is {'empty' if empty else 'not set'}{f' ({kind}, no default)' if kind else ''}",
-        f"Set {name} in the environment{where}.",
+        f"Set {name} in the environment{_or_in_a_file(location)}.",
         location=location,
     )
 
@@ -91,6 +89,23 @@ def caller() -> str:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
         frame = frame.f_back
     return f"{places.shorten(frame.f_code.co_filename)}:{frame.f_lineno}"
+
+
+def _or_in_a_file(location: str) -> str:
+    """The end of a hint: the file that may have it, if one is read, or what keeps it from that."""
+    now = state.current()
+    if now.loaded and now.root is not None:
+        if not now.tried:
+            return "; RESILIENCE_DOTENV switches .env files off"
+        return f" or in {places.shorten(str(now.root / '.env'))}"
+    file = Path(location.rpartition(":")[0]).absolute()
+    root = None if now.loaded else discovery.project_root(str(file))
+    if root is None or not discovery.is_file(root / ".env"):
+        return ""
+    inside = [each for each in file.parents if discovery.is_file(each / "__init__.py")]
+    package = inside[-1].name if inside else ""
+    line = f"on line 1 of {package}/__init__.py" if package else "above this line"
+    return f", or load .env: env.load() {line}"
 
 
 def _as_of_now(item: Declared) -> Declared:

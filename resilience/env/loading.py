@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from resilience.env.state import PROCESS, Value
 from resilience.errors import BrokenSource
 
 _SWITCH = "RESILIENCE_DOTENV"
+_CHOICE = "RESILIENCE_ENV"
 
 
 class Snapshot(NamedTuple):
@@ -56,23 +58,16 @@ def load(
         if now.loaded:
             return
         caller = after or discovery.file_of(sys._getframe(1))  # noqa: SLF001 - whose project?
-        now.root = Path(root).absolute() if root is not None else discovery.project_root(caller)
-        now.loaded, now.late = True, after is not None
-        state.disown()
-        if now.root is not None and _is_switched_on():
-            _read_files(now.root)
-        now.early = tuple(
-            name
-            for name, value in now.exported.items()
-            if name in now.asked and value.origin.startswith(".env")
-        )
-        if now.files:
-            now.imported = early.imported(now.root)
-        state.publish()
-        problem = now.problems[0] if now.problems and not is_collecting() else None
-        if problem is not None:
+        try:
+            now.root = Path(root).absolute() if root is not None else discovery.project_root(caller)
+            now.loaded, now.late = True, after is not None
+            _load(now)
+        except BaseException:
+            state.reset()  # else it would count as loaded
+            raise
+        if now.problems and not is_collecting():
             state.reset()  # nothing half-loaded stays, and a second call reads the corrected files
-            raise problem
+            raise now.problems[0]
 
 
 def snapshot() -> Snapshot:
@@ -92,6 +87,20 @@ def snapshot() -> Snapshot:
         )
 
 
+def _load(now: state.State) -> None:
+    state.disown()
+    if now.root is not None and _is_switched_on():
+        _read_files(now.root)
+    now.early = tuple(
+        name
+        for name, value in now.exported.items()
+        if name in now.asked and value.origin.startswith(".env")
+    )
+    if now.files:
+        now.imported = early.imported(now.root)
+    state.publish()
+
+
 def _is_switched_on() -> bool:
     try:
         return casts.to_bool(os.environ.get(_SWITCH) or "on")
@@ -107,9 +116,26 @@ def _is_switched_on() -> bool:
         return False
 
 
+def _chosen() -> str | None:
+    """What RESILIENCE_ENV adds to the name of a file: a word, no path to another folder."""
+    chosen = os.environ.get(_CHOICE)
+    if not chosen or re.fullmatch(r"[\w.-]+", chosen):
+        return chosen
+    state.current().problems.append(
+        BrokenSource(
+            "env.invalid",
+            _CHOICE,
+            f"{_CHOICE} (from {PROCESS}) must be one word of letters, digits, _, . and -",
+            f"Set {_CHOICE}=staging to read .env.staging, or unset it.",
+        )
+    )
+    return None
+
+
 def _read_files(root: Path) -> None:
     now = state.current()
-    chosen = os.environ.get("RESILIENCE_ENV")
+    chosen = _chosen()
+    read: set[str] = set()  # one that is too long for os.environ is not there
     now.tried += [".env.local", *([f".env.{chosen}"] if chosen else []), ".env"]
     for name in now.tried:
         path = root / name
@@ -118,10 +144,11 @@ def _read_files(root: Path) -> None:
         if is_file(path):
             now.files.append(name)
         for key, entry in entries.items():
-            if key in os.environ:  # the process, or a file of higher precedence
+            if key in os.environ or key in read:  # the process, or a file of higher precedence
                 continue
             try:
                 state.export(key, Value(entry.value, f"{name}:{entry.line}"))
+                read.add(key)
             except (ValueError, OSError):  # a NUL byte
                 now.problems.append(
                     BrokenSource(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from resilience import redact
 from resilience.env import ledger, sources
-from resilience.errors import EnvError
+from resilience.errors import EnvError, UsageError
+
+# Also one that no shell could assign: platforms take more.
+_NAME = re.compile(r"\w[\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -37,16 +41,26 @@ class Ref:
             return "", error.bare()
         if found is None or not found.text.strip():
             return "", ledger.missing(self.name, self.location, empty=found is not None)
-        # Of a URL the password only: host and path are what a diagnosis is about.
-        (redact.register_url if "://" in found.text else redact.register)(found.text)
+        if "://" in found.text:  # its host is what a diagnosis is about
+            redact.register_url(found.text, path=True)
+        else:
+            redact.register(found.text)
         return found.text, None
 
 
 def ref(name: str) -> Ref:
-    """A reference to ``name``, resolved when somebody asks. Never raises and reads nothing.
+    """A reference to ``name``, resolved when somebody asks. It reads nothing.
 
-    It declares the name, so that reports know it and say whether it is set.
+    It declares the name, so that reports know it and say whether it is set. Raises UsageError for
+    what is no name, a value in its place for example, and does not repeat it.
     """
     location = ledger.caller()
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        given = "a text that is none" if isinstance(name, str) else type(name).__name__
+        del name  # a value in its place is in no frame of the traceback
+        raise UsageError(
+            f"env.ref() takes the name of a variable and was given {given} ({location}). "
+            'Write it as in env.ref("OPENAI_API_KEY").'
+        )
     ledger.refer(name, location)
     return Ref(name, location)

@@ -6,11 +6,11 @@ they see is what settings see. The process environment always wins.
 
 from __future__ import annotations
 
-import errno
 import os
+from io import StringIO
 from pathlib import Path
 
-from resilience.env import state
+from resilience.env import regular, state
 from resilience.env.discovery import is_file
 from resilience.env.state import PROCESS, Value
 from resilience.errors import BrokenSource
@@ -20,6 +20,8 @@ _SECRET_DIRECTORY = "/run/secrets"  # noqa: S105 - Docker's and Compose's mount 
 
 def lookup(name: str) -> Value | None:
     """The value of a declared variable and its origin, or None. Raises BrokenSource."""
+    if not _can_be_set(name):
+        return None
     with state.lock:
         now = state.current()
         state.adopt()
@@ -47,6 +49,14 @@ def lookup(name: str) -> Value | None:
 def project_root() -> Path | None:
     """The folder that ``load()`` used."""
     return state.current().root
+
+
+def _can_be_set(name: str) -> bool:
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _export(name: str, value: Value) -> Value:
@@ -77,9 +87,10 @@ def _read_pointed(name: str, pointer: str) -> Value:
 
 
 def _in_secret_directories(name: str) -> Value | None:
+    root = project_root() or Path("/")  # never the working directory
     for directory in filter(None, (os.environ.get("CREDENTIALS_DIRECTORY"), _SECRET_DIRECTORY)):
         for filename in (name, name.lower()):
-            path = Path(directory) / filename
+            path = root / directory / filename
             if is_file(path):
                 return Value(_read_secret(name, path, f"{name} is the secret file"), str(path))
     return None
@@ -88,9 +99,7 @@ def _in_secret_directories(name: str) -> Value | None:
 def _read_secret(name: str, path: Path, said: str) -> str:
     """Without the one newline that editors and ``echo`` append; a secret may end in others."""
     try:
-        if not path.is_file() and path.exists() and not path.is_dir():
-            raise OSError(errno.EINVAL, "not a regular file")  # noqa: TRY301 - as below
-        text = path.read_text(encoding="utf-8")
+        text = StringIO(regular.read(path).decode(), newline=None).read()  # CRLF becomes LF
         if "\0" in text:
             raise ValueError  # noqa: TRY301 - no more text than what is not UTF-8
     except (OSError, ValueError) as error:

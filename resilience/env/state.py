@@ -13,6 +13,8 @@ from resilience.env.early import Early
 from resilience.errors import BrokenSource
 
 PROCESS = "environment"
+# Linux starts no process with a variable of more than 128 KiB: every child would fail.
+_LONGEST = 100_000  # bytes, name and value
 
 
 class Value(NamedTuple):
@@ -32,7 +34,7 @@ class State:
     late: bool = False
     tried: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
-    # What we put into os.environ: name -> the text and where it came from.
+    # What we put into os.environ, or would have but for its length: name -> text and origin.
     exported: dict[str, Value] = field(default_factory=dict)
     problems: list[BrokenSource] = field(default_factory=list)
     # Names that were asked for before load(), and those of them that load() then found.
@@ -57,9 +59,15 @@ def current() -> State:
 def export(name: str, value: Value) -> Value:
     """Put a value where SDKs see it, and remember that it is ours.
 
-    Raises ValueError or OSError for what no variable can hold.
+    One of more than 100 000 bytes is remembered only. Raises ValueError or OSError for what no
+    variable can hold.
     """
-    if _state.exported.get(name) != value or os.environ.get(name) != value.text:
+    if len(os.fsencode(name)) + len(os.fsencode(value.text)) > _LONGEST:
+        if "\0" in value.text:
+            raise ValueError
+        os.environ.pop(name, None)
+        _state.handover.forget(name)
+    elif _state.exported.get(name) != value or os.environ.get(name) != value.text:
         os.environ[name] = value.text
         _state.handover.note(name, value.text, value.origin)
     _state.exported[name] = value
@@ -108,7 +116,7 @@ def reset() -> None:
         for name, value in _state.exported.items():
             if os.environ.get(name) == value.text:
                 del os.environ[name]
-        os.environ.pop(handover.VARIABLE, None)
+        handover.withdraw()
         _state = State()
 
 

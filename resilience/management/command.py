@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import logging
 import math
 import os
 import re
@@ -27,6 +28,9 @@ _DEFAULT_DEADLINE = 10.0
 _MOST_SECONDS = 3600.0
 USAGE = 2
 INTERRUPTED = 130  # 128 + SIGINT
+
+# What they warn of, the report says: as findings, with a cause and a repair.
+_LOGGERS = ("resilience.cache", "resilience.components")
 
 _VALUES = re.compile(r"(?<=[\w-])=\S+")
 
@@ -112,7 +116,8 @@ class ReportCommand(BaseCommand):
         self.stderr.style_func = self.style.ERROR
         code: int | str | None = 0
         try:
-            super().run_from_argv(argv)
+            with without_our_logs():
+                super().run_from_argv(argv)
         except SystemExit as ended:
             code = ended.code
         except KeyboardInterrupt:
@@ -180,6 +185,22 @@ def write(words: str, out: TextIO | OutputWrapper, code: int) -> int:
     return code
 
 
+@contextlib.contextmanager
+def without_our_logs() -> Iterator[None]:
+    """What the report says is not logged above it as well. For the doctor's own process only.
+
+    By filters, which stay where they are when ``LOGGING`` is configured meanwhile.
+    """
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    for logger in loggers:
+        logger.addFilter(_drop)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(_drop)
+
+
 def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
     """``parse`` as argparse's ``type=``: its UsageError is the message, never the argument."""
 
@@ -207,6 +228,10 @@ def leave(code: int) -> NoReturn:
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
+
+
+def _drop(record: logging.LogRecord) -> bool:  # noqa: ARG001 - logging's signature
+    return False
 
 
 def _seconds(word: str) -> float:

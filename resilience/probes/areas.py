@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import ClassVar
 
@@ -31,7 +31,7 @@ def probes_of(areas: Sequence[str] = (), stage: str = "run") -> list[Probe]:
     if "cache" in wanted:  # what explains a broken cache
         wanted.add("redis")
     return [
-        probe
+        replace(probe, asked_for=bool(areas))
         for area in AREAS
         if area in wanted
         for probe in _probes_of(area)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from resilience.findings import Finding
@@ -45,7 +45,8 @@ class Probe(ABC):
 
     ``needs`` are the subjects that this one stands on: their error explains its own. A probe that
     is not ``live`` reads settings and the environment only, so it may run in a system check and
-    while an image is built.
+    while an image is built. ``asked_for`` is False where nobody named its area: what is no news
+    may be told in brief.
     """
 
     area: ClassVar[str]
@@ -53,6 +54,7 @@ class Probe(ABC):
 
     subject: str
     needs: tuple[str, ...] = ()
+    asked_for: bool = field(default=True, kw_only=True, compare=False)
 
     @abstractmethod
     def run(self, deadline: Deadline) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.conf import settings
@@ -32,10 +32,11 @@ def probes() -> list[Probe]:
         subject, backend = f"caches.{alias}", str(config.get("BACKEND", ""))
         kind = redis_kind(backend)
         options = cache_options.Options(subject, alias=alias, kind=kind)
+        if options.refusal is not None:
+            found.append(replace(options, needs=redis.unusable_of(alias)))
+            continue
         if kind is not None:
             found.append(options)
-        if options.refusal is not None:
-            continue
         if backend in (_DUMMY, _LOCAL) or (kind == OURS and not redis.subjects_of(alias)):
             found.append(Kind(subject, alias=alias, backend=backend))
         if backend != _DUMMY:

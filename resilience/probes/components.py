@@ -36,7 +36,10 @@ def probes() -> list[Probe]:
 
 
 class Declared(Probe):
-    """How many components there are, and which files of apps could not be read."""
+    """How many components there are, and which files of apps could not be read.
+
+    What became of each is told by its own finding: others may just be building it.
+    """
 
     area = AREA
     live = False
@@ -51,9 +54,8 @@ class Declared(Probe):
                 "Correct that file. It may hold declarations only: what they name is imported "
                 "when it is used.",
             )
-        states = [components.status(name).state for name in components]
-        counted = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
-        said = f"{len(states)} declared: {', '.join(counted)}." if states else "None is declared."
+        count = len(components)
+        said = f"{count} declared." if count else "None is declared."
         yield Finding("components.ok", Level.OK, self.subject, said)
 
 
@@ -189,7 +191,7 @@ def _cycle(status: Status) -> Finding:
 def _failed(status: Status) -> Finding:
     facts: dict[str, Fact] = _facts(status)
     if status.traceback:
-        facts |= {"attempts": status.attempts, "traceback": status.traceback}
+        facts |= {"attempts": status.attempts, **_lines(status.traceback)}
     return Finding(
         "components.failed",
         Level.ERROR,
@@ -214,6 +216,13 @@ def _fine(status: Status) -> Finding:
 def _facts(status: Status) -> dict[str, Fact]:
     """Each requirement and what was found of it."""
     return {need.name: need.found or "missing" for need in status.needs}
+
+
+def _lines(traceback: str) -> dict[str, Fact]:
+    """A fact for each line: one fact is one line of a report."""
+    first, *others = traceback.splitlines()
+    rest: dict[str, Fact] = {f"traceback_{n}": line for n, line in enumerate(others, 1)}
+    return {"traceback": first, **rest}
 
 
 def _follows_a_failure(status: Status) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 
 import django
+from django.conf import settings
 from django.core import checks
 from django.db.models import Model
 
@@ -42,9 +44,13 @@ class DjangoChecks(Probe):
             # Our own static findings are in the report already, under their own areas.
             if not message.is_silenced() and not str(message.id).startswith("resilience.")
         ]
+        usual = [] if self.asked_for or on_platform else _usual_with_debug(messages)
         # Django collects its checks in sets: their order changes from run to run.
         for message in sorted(messages, key=lambda one: (-one.level, str(one.id), str(one))):
-            yield _finding(message, self.subject, on_platform)
+            if message not in usual:
+                yield _finding(message, self.subject, on_platform)
+        if usual:
+            yield _in_brief(usual, self.subject)
         if not any(message.level >= checks.WARNING for message in messages):
             yield Finding(
                 "deploy.ok", Level.OK, self.subject, "Django's check --deploy has nothing to say."
@@ -54,6 +60,29 @@ class DjangoChecks(Probe):
 
 def probes() -> list[Probe]:
     return [DjangoChecks("deploy"), *sessions.probes()]
+
+
+def _usual_with_debug(messages: Sequence[checks.CheckMessage]) -> list[checks.CheckMessage]:
+    """Django's advice for a deployment, to whom works with DEBUG on: most of it is no news."""
+    if not settings.DEBUG:
+        return []
+    return [
+        message
+        for message in messages
+        if message.level == checks.WARNING and re.fullmatch(r"security\.W\d+", str(message.id))
+    ]
+
+
+def _in_brief(messages: Sequence[checks.CheckMessage], subject: str) -> Finding:
+    names = sorted({str(message.id) for message in messages})
+    return Finding(
+        "deploy.debug-settings",
+        Level.INFO,
+        subject,
+        "DEBUG is on and no platform is detected, so this is taken for a laptop: Django's advice "
+        f"for a deployment is {', '.join(names)}.",
+        "checkdeploy deploy shows each with its text.",
+    )
 
 
 def _stopped(error: Exception, subject: str) -> Finding:

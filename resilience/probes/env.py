@@ -65,6 +65,9 @@ def sources(*, wrong: bool) -> Finding:
         named = "variable" if len(declared) == 1 else "variables"
         said = f"{len(declared)} declared {named}, {without or 'none'} without a value"
     read = f"; read {', '.join(loaded.files)}" if loaded.files else ""
+    others = _not_declared(loaded, declared)
+    if declared and others:  # a misspelt one, or one for an SDK: -v 2 names them
+        read += f" with {len(others)} name{'s' if len(others) > 1 else ''} that nothing declares"
     facts = _facts(loaded, declared)
     if wrong:
         return Finding("env.sources", Level.INFO, "env", f"{said}{read}.", facts=facts, area="env")
@@ -103,8 +106,7 @@ def skipped_for(subject: str, settings_value: object) -> Finding | None:
 def _facts(loaded: env.Snapshot, declared: Sequence[env.Declared]) -> dict[str, Fact]:
     """Where each declared variable comes from, which other ones the files hold, and which files."""
     facts: dict[str, Fact] = {item.name: item.origin or _absence(item) for item in declared}
-    known = set(facts)
-    others = [name for name in loaded.exported if name not in known and _is_name(name)]
+    others = _not_declared(loaded, declared)
     if others:
         facts["not_declared"] = ", ".join(others)
     if loaded.root is not None:
@@ -115,6 +117,11 @@ def _facts(loaded: env.Snapshot, declared: Sequence[env.Declared]) -> dict[str, 
     elif loaded.loaded:
         facts["looked_for"] = "no file: what called env.load() is in no folder; give it one"
     return facts
+
+
+def _not_declared(loaded: env.Snapshot, declared: Sequence[env.Declared]) -> list[str]:
+    known = {item.name for item in declared}
+    return [name for name in loaded.exported if name not in known and _is_name(name)]
 
 
 def _absence(item: env.Declared) -> str:
@@ -163,7 +170,9 @@ def _late(loaded: env.Snapshot, declared: Sequence[env.Declared], level: Level) 
 
 def _in_image(root: Path, files: Sequence[str]) -> Iterator[Finding]:
     # A container with a checkout in it is somebody's workplace, not what is deployed.
-    if not conf.detect_hosting().in_container or (root / ".git").exists():
+    folders = (root, *root.parents)
+    checked_out = any(os.path.exists(folder / ".git") for folder in folders)  # noqa: PTH110 - never raises
+    if not conf.detect_hosting().in_container or checked_out:
         return
     for path in (root / name for name in files):
         if not _is_mounted(path):
@@ -171,9 +180,10 @@ def _in_image(root: Path, files: Sequence[str]) -> Iterator[Finding]:
                 "env.dotenv-in-image",
                 Level.WARNING,
                 path.name,
-                f"The image holds a {path.name} file: whoever can pull it has its secrets.",
-                f"Add {path.name} to .dockerignore, rebuild, and set its variables on the "
-                "platform.",
+                f"{path.name} is no mounted file, so it may be in the image: whoever can pull that "
+                "has its secrets.",
+                f"If it came with the image, add {path.name} to .dockerignore, rebuild, and set "
+                "its variables on the platform.",
                 location=str(path),
             )
 

@@ -60,6 +60,16 @@ def subjects_of(alias: str) -> tuple[str, ...]:
     )
 
 
+def unusable_of(alias: str) -> tuple[str, ...]:
+    """Those of them whose URL no client can use."""
+    probes = [probe_of(location) for location in targets.locations() if location.alias == alias]
+    return tuple(
+        probe.subject
+        for probe in probes
+        if isinstance(probe, Known) and probe.finding.level is Level.ERROR
+    )
+
+
 @dataclass(frozen=True)
 class Known(Probe):
     """A location of which settings alone say what there is to say."""

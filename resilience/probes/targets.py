@@ -134,6 +134,7 @@ def parse(
     redact.register_settings(options or {})
     try:
         casts.to_url(url, SCHEMES)
+        _refuse_cut_off(url)
     except casts.Refused as refused:
         raise InvalidTarget(
             "redis.url-invalid",
@@ -177,6 +178,18 @@ def parse(
         key=key,
         options=merged,
     )
+
+
+def _refuse_cut_off(url: str) -> None:
+    """A password with @ and one of / ? # in it would leave a part of itself as the host.
+
+    Raises casts.Refused. A query may hold @, in the value of an option.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "unix":  # whose path may hold anything
+        return
+    if "@" in parts.path + parts.fragment or "@" in parts.query.partition("=")[0]:
+        raise casts.Refused(casts.UNESCAPED)
 
 
 def _understood(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -233,6 +246,8 @@ def of_alias(word: str) -> list[Location]:
     if word in settings.CACHES:
         raise UsageError(f"CACHES[{word!r}] does not use Redis.")
     aliases = sorted({entry.alias for entry in known})
+    if re.fullmatch(r"[\w.-]{1,60}:\d{1,5}", word):
+        raise UsageError(f"A Redis is named by its URL: write redis://{word}/0.")
     if not re.fullmatch(r"[\w.-]{1,60}", word):
         raise UsageError("The argument is neither a URL (redis://…) nor an alias of CACHES.")
     there = ", ".join(aliases) if aliases else "none uses Redis"

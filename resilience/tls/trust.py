@@ -22,6 +22,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
+from resilience.env import regular
+
 # Where distributions keep their bundle, for a Python that was built on another one.
 _ELSEWHERE = (
     "/etc/ssl/cert.pem",  # Alpine, Arch, Fedora 34 and later
@@ -128,7 +130,7 @@ class _Reading:
         """Take a file in; returns how many certificates it gave."""
         where = os.fspath(path)
         try:
-            content = Path(path).read_bytes()
+            content = regular.read(path)
         except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
             said = getattr(error, "strerror", None) or "not a path"
             self.problems.append(Problem("tls.bundle-missing", where, said))

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from resilience import audit
-from resilience.audit import files, known
+from resilience.audit import files, known, reading
+from resilience.audit.answers import client_of
 from resilience.audit.names import Names
 from resilience.audit.owners import OURS, OWN, STANDARD, owner
 from resilience.audit.swallowed import swallowed
@@ -98,6 +99,8 @@ IDIOMS = {
     "a clear word": "from shop import chat|ImportError|def chat(): raise RuntimeError('install')",
     "no import in it": "value = compute()|Exception|value = MockValue()",
     "another exception": "import numpy|ValueError|numpy = MockNumpy()",
+    "a module by its name": "import numpy|ImportError|import dummy_numpy as numpy",
+    "Python's own": "from _thread import get_ident|ImportError|from dummy_thread import get_ident",
 }
 
 
@@ -113,6 +116,8 @@ def test_an_alternative_a_flag_or_a_clear_word_is_no_stand_in(tmp_path, idiom):
     [
         ("numpy = MockNumpy()", "error"),
         ("from shop.fakes import numpy", "error"),
+        ("import unittest.mock as numpy", "error"),
+        ("from unittest import mock as numpy", "error"),
         ("class numpy:\n        array = list", "warning"),
         ("def numpy(): return 1", "warning"),
         ("from types import SimpleNamespace\n    numpy = SimpleNamespace(array=list)", "warning"),
@@ -126,6 +131,53 @@ def test_an_alternative__twin__a_stand_in(tmp_path, stand_in, level):
     (found,) = audit.scan([tmp_path])
     assert (found.id, str(found.level)) == ("audit.swallowed-import", level)
     assert found.location == f"{tmp_path}/module.py:3"
+
+
+@pytest.mark.parametrize(
+    ("caught", "what"),
+    [
+        ("ImportError", "import"),
+        ("(ImportError, ModuleNotFoundError)", "import"),
+        ("Exception", "block"),
+        ("(ImportError, KeyError)", "block"),
+    ],
+)
+def test_a_handler_for_more_than_the_import_says_so(tmp_path, caught, what):
+    text = f"try:\n    import numpy\nexcept {caught}:\n    numpy = MockNumpy()\n"
+    (tmp_path / "module.py").write_text(text)
+    (found,) = audit.scan([tmp_path])
+    assert found.summary.startswith(f"If this {what} fails, MockNumpy takes its place")
+
+
+STAND_IN = "try:\n    from {one} import Redis\nexcept ImportError:\n    from {two} import Redis\n"
+
+
+def test_a_name_means_what_is_imported_first_not_what_replaces_it(tmp_path):
+    text = STAND_IN.format(one="redis", two="shop_fallback") + "store = Redis()\n"
+    assert ids(tmp_path, module=text) == ["audit.import-client"]
+
+
+def test_a_name__twin__only_replaced_by_a_client(tmp_path):
+    text = STAND_IN.format(one="shop_fallback", two="redis") + "store = Redis()\n"
+    assert ids(tmp_path, module=text) == []
+    alone = "try:\n    import shop\nexcept ImportError:\n    from redis import Redis\n"
+    assert ids(tmp_path, module=f"{alone}store = Redis()\n") == ["audit.import-client"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "client"),
+    [
+        ("redis.client.Redis", "redis.Redis"),
+        ("redis.asyncio.client.Redis", "redis.asyncio.Redis"),
+        ("redis.asyncio.cluster.RedisCluster", "redis.asyncio.RedisCluster"),
+        ("langsmith.client.Client", "langsmith.Client"),
+        ("openai._client.AsyncOpenAI", "openai.AsyncOpenAI"),
+        ("redis.connection.ConnectionPool", ""),
+        ("shop.Redis", ""),
+    ],
+)
+def test_a_class_has_the_name_that_it_is_imported_by(kind, client):
+    assert client_of(kind) == client
 
 
 def test_a_handler_within_a_handler_is_one_finding(tmp_path):
@@ -161,7 +213,7 @@ def test_a_lazy_import_defers_no_construction(tmp_path):
 @pytest.mark.skipif(sys.version_info < (3, 15), reason="this Python does not know lazy imports")
 def test_a_lazy_import_is_seen_as_lazy(tmp_path):
     (tmp_path / "module.py").write_text(LAZY)
-    node = files.parse(str(tmp_path / "module.py")).body[0]
+    node = reading.parse(str(tmp_path / "module.py")).body[0]
     assert getattr(node, "is_lazy", False)
 
 

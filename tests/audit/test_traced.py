@@ -352,3 +352,137 @@ def test_another_package__twin__a_lazy_one_reads_nothing(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "lazily.py").write_text("\nimport langsmith\n")
     assert audit.trace("lazily", settings="", environ=PATH) == []
+
+
+# ── what a new user tried ───────────────────────────────────────────────────────────────────────
+
+CHAT = (
+    "try:\n    from langchain_openai import ChatOpenAI\n"
+    "except ImportError:\n    from unittest.mock import MagicMock as ChatOpenAI\n"
+    "chat = ChatOpenAI(model='gpt-5')\n"
+)
+
+
+def test_the_cause_of_a_failing_client_is_the_client(tmp_path, monkeypatch):
+    """And not what the caches of its package read meanwhile."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "chatting.py").write_text(CHAT)
+    found = audit.trace("chatting", settings="", environ=PATH)
+    swallowed, client, failed = (one for one in found if one.level >= Level.WARNING)
+    assert swallowed.summary.startswith("If this import fails, unittest.mock.MagicMock takes")
+    assert (client.id, client.location) == ("audit.import-client", f"{tmp_path}/chatting.py:5")
+    assert failed.cause == client
+    assert failed.summary.startswith("The import fails: OpenAIError; OPENAI_")
+    assert failed.summary.endswith("were read, and not set.")
+    assert "OPENAI_API_KEY" in failed.summary
+    assert "*" not in str(client.facts["not_set"])
+
+
+def test_the_cause__twin__nothing_that_another_packages_cache_read(tmp_path, monkeypatch):
+    """The caches read, and what then fails has nothing to do with it."""
+    monkeypatch.syspath_prepend(tmp_path)
+    reading = "from langsmith.utils import get_env_var\n"
+    (tmp_path / "failing.py").write_text(f"{reading}x = get_env_var('SHOP_ABSENT') + 1 / 0\n")
+    found = audit.trace("failing", settings="", environ=PATH)
+    read, failed = [one for one in found if one.level >= Level.WARNING][::-1]
+    assert (read.id, str(read.level)) == ("audit.import-read-unset", "warning")
+    assert read.facts["kept_by"] == "langsmith.utils.get_env_var"
+    assert (failed.id, failed.cause) == ("audit.import-failed", None)
+
+
+def test_a_stand_in_that_took_over_is_told_so(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "standing.py").write_text(CHAT.replace("langchain_openai", "shop_absent"))
+    (swallowed,) = audit.trace("standing", settings="", environ=PATH)
+    assert swallowed.summary == (
+        "This import failed in this run: unittest.mock.MagicMock took its place, a mock (line 4), "
+        "and nobody was told."
+    )
+
+
+@pytest.mark.parametrize(
+    "stand_in",
+    [
+        "class Thing:\n        pass",
+        "def Thing(): pass",
+        "Thing = lambda: None",
+        "class MockThing:\n        pass\n    Thing = MockThing()",
+        "from unittest import mock\n    Thing = mock.MagicMock()",
+    ],
+)
+def test_a_stand_in__each_form_and_its_twin(tmp_path, monkeypatch, stand_in):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "shop_real.py").write_text("class Thing:\n    pass\n")
+    text = "try:\n    from {} import Thing\nexcept ImportError:\n    " + stand_in + "\n"
+    (tmp_path / "shop_one.py").write_text(text.format("shop_absent"))
+    (tmp_path / "shop_two.py").write_text(text.format("shop_real"))
+    found = audit.trace("shop_one", "shop_two", settings="", environ=PATH)
+    said = {one.subject: one.summary for one in found}
+    assert "failed in this run" in said["shop_one"]
+    assert "If this import fails" in said["shop_two"]
+
+
+def test_a_module_whose_failure_was_swallowed_is_read_too(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    client = "from langchain_openai import ChatOpenAI\nchat = ChatOpenAI(model='gpt-5')\n"
+    (tmp_path / "shop_chat.py").write_text(client)
+    (tmp_path / "shop_use.py").write_text("try:\n    import shop_chat\nexcept Exception: pass\n")
+    found = audit.trace("shop_use", settings="", environ=PATH)
+    assert [(one.id, one.subject) for one in found if one.level >= Level.WARNING] == [
+        ("audit.import-client", "shop_chat")
+    ]
+
+
+READS = "import os\nMODEL = os.environ.get('SHOP_MODEL')\n"
+
+
+def test_loading_first_is_no_advice_where_that_has_been_done(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "loaded.py").write_text(f"from resilience import env\nenv.load()\n{READS}")
+    (found,) = audit.trace("loaded", settings="", environ=PATH)
+    assert found.id == "audit.import-read-unset"
+    assert "env.load() had run by then" in found.hint
+
+
+def test_loading_first__twin(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    late = f"from resilience import env\n{READS}env.load()\n"
+    (tmp_path / "unloaded.py").write_text(late)
+    (found,) = audit.trace("unloaded", settings="", environ=PATH)
+    assert found.hint.startswith("Load the variables first")
+
+
+def test_a_client_that_tries_again_and_again_costs_no_time(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    talking = "import redis\nredis.Redis(host='192.0.2.1').set('a', 'b')\n"
+    (tmp_path / "talking.py").write_text(f"import time\nbegan = time.monotonic()\n{talking}")
+    began = time.monotonic()
+    found = audit.trace("talking", settings="", environ=PATH)
+    assert time.monotonic() - began < 3, "the back-off of redis alone is over 4 s"
+    assert found[0].id == "audit.import-network"
+
+
+def test_a_client__twin__who_reaches_nothing_sleeps_as_long_as_it_says(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "calm.py").write_text(
+        "import time\nbegan = time.monotonic()\ntime.sleep(0.3)\n"
+        "assert time.monotonic() - began >= 0.3\n"
+    )
+    assert audit.trace("calm", settings="", environ=PATH) == []
+
+
+def test_a_module_that_takes_long_is_named_while_it_does(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(traced, "_STEP", 0.1)
+    monkeypatch.setattr(traced, "_SLOW", 0.3)
+    told: list[tuple[str, float]] = []
+    for name, seconds in (("slow", 0.9), ("quick", 0.0)):
+        (tmp_path / f"{name}.py").write_text(f"import time\ntime.sleep({seconds})\n")
+
+    def hear(module: str, seconds: float) -> None:
+        told.append((module, seconds))
+
+    seen = traced.run(["quick", "slow"], settings="", environ=PATH, progress=hear)
+    assert seen.modules == 2
+    assert {module for module, _ in told} == {"slow"}
+    assert [seconds for _, seconds in told] == pytest.approx([0.35, 0.7], abs=0.25)

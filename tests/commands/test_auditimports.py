@@ -86,7 +86,9 @@ def test_the_client_before_dotenv_and_its_mock_are_diagnosed(silent):
         "shop/settings.py:2 sets it only afterwards"
     )
     assert client["facts"]["seen_in"] == "source and trace"
-    assert "MockChat takes its place" in ended.find("audit.swallowed-import")["summary"]
+    assert ended.find("audit.swallowed-import")["summary"].startswith(
+        "This block failed in this run: MockChat took its place, a mock"
+    )
     assert KEY not in ended.out + ended.err
 
 
@@ -191,6 +193,32 @@ def test_what_is_no_module_is_usage(small, word):
     assert (ended.code, ended.out) == (2, "")
     assert "shop.views for example" in ended.err
     assert "secret" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("read", "reads"), ("site_settngs", "site_settings"), ("email.mim.text", "email")],
+)
+def test_a_module_that_is_not_there_is_usage(small, name, near):
+    ended = doctor(small, "auditimports", name)
+    assert (ended.code, ended.out) == (2, "")
+    assert f"there is no module {name}. Did you mean '{near}" in ended.err
+
+
+@pytest.mark.parametrize("name", ["reads", "email.mime.text", "os.path", "bare.inner"])
+def test_a_module__twin__that_is_there(small, name):
+    (small / "bare").mkdir(exist_ok=True)  # a package without __init__.py
+    (small / "bare" / "inner.py").touch()
+    assert doctor(small, "auditimports", name, SHOP_KEY="1").code == 0
+
+
+def test_other_packages_are_shown_only_where_details_are(tmp_path):
+    eager = {"eager__py": "import langsmith.client\n"}
+    folder = write_project(tmp_path, SMALL, **eager)
+    assert "langsmith" not in doctor(folder, "auditimports", "eager").out
+    assert "Importing langsmith reads" in doctor(folder, "auditimports", "eager", "-v", "2").out
+    ended = doctor(folder, "auditimports", "eager", "--format", "json")
+    assert "audit.import-read-unset" in ended.ids
 
 
 def test_after_setup_finds_the_models_in_order(tmp_path):

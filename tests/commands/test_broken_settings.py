@@ -47,7 +47,16 @@ def test_settings_that_do_not_import(settings, words, line, tmp_path):
     finding = ended.find("django.setup-failed")
     assert words in finding["summary"]
     assert finding["location"] == f"site_settings.py:{line}"
-    assert finding["hint"]
+    assert "python -m django check --settings site_settings shows" in finding["hint"]
+
+
+def test_the_whole_traceback_is_where_the_hint_says(tmp_path):
+    project = write_project(tmp_path, "raise RuntimeError('boom')\n")
+    hint = diagnosed(project).find("django.setup-failed")["hint"]
+    words = hint.partition("python ")[2].partition(" shows")[0].split()
+    for command, shown in ((words, True), (words[:-2], False)):
+        ended = run(sys.executable, *command, cwd=project, variables={"PYTHONPATH": str(ROOT)})
+        assert ('raise RuntimeError("boom")'.replace('"', "'") in ended.err) is shown
 
 
 def test_every_missing_variable_at_once(tmp_path):

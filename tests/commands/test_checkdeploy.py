@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from resilience.management.command import without_our_logs
+from resilience.probes.areas import probes_of
 from resilience.simulation.network import BlackHole, Refused, Silence
 from tests.processes import ROOT, SECRET_KEY, Ended, doctor, manage, run, write_project
 from tests.servers import RedisServer, redis_server
@@ -47,6 +50,50 @@ def test_a_laptop_with_nothing_passes_and_the_last_line_is_the_verdict(database)
     )
     assert "This cache lives in this process only" in ended.out
     assert "\x1b" not in ended.out
+
+
+def test_a_laptop_reads_what_matters_and_may_ask_for_the_rest(database):
+    shown = manage("checkdeploy", DATABASE_URL=database, DEBUG="true").out
+
+    assert "deploy.debug-settings" in shown
+    assert "! warning deploy" not in shown
+    asked = manage("checkdeploy", "deploy", DATABASE_URL=database, DEBUG="true").out
+    assert "! warning deploy" in asked
+    assert "deploy.debug-settings" not in asked
+
+
+LOGGED = "ERROR resilience.cache: cache default: "
+
+
+def test_the_report_stands_alone_with_redis_down(database):
+    with Refused() as port:
+        url = f"redis://127.0.0.1:{port.port}/0"
+        ended = manage("checkdeploy", REDIS_URL=url, DATABASE_URL=database)
+    assert (ended.code, ended.err) == (1, "")
+    assert "cache.fallback" in ended.out
+
+
+def test_the_report_stands_alone__twin__the_app_itself_logs(database):
+    code = "from django.core.cache import cache\nfor _ in range(5): cache.set('a', 1)"
+    with Refused() as port:
+        url = f"redis://127.0.0.1:{port.port}/0"
+        ended = manage("shell", "-c", code, REDIS_URL=url, DATABASE_URL=database)
+    assert LOGGED in ended.err
+
+
+def test_our_logs_are_back_after_the_report(caplog):
+    loggers = [logging.getLogger(f"resilience.{name}") for name in ("cache", "components")]
+    other = logging.getLogger("shop")
+    with without_our_logs():
+        for logger in (*loggers, other):
+            logger.error("during")
+    for logger in loggers:
+        logger.error("after")
+    assert [(record.name, record.message) for record in caplog.records] == [
+        ("shop", "during"),
+        ("resilience.cache", "after"),
+        ("resilience.components", "after"),
+    ]
 
 
 def test_a_cache_of_one_process_weighs_more_on_a_platform(database):
@@ -283,6 +330,15 @@ def test_bad_usage_is_one_sentence_and_status_2(arguments, words, tmp_path):
     assert words in ended.err.strip().splitlines()[-1]
     assert ended.out == ""
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("stage", ["run", "build"])
+def test_the_help_says_what_all_is(stage, tmp_path):
+    """The twin: audit is not in what it says, and only with --stage build is it asked."""
+    helped = " ".join(doctor(write_project(tmp_path, ""), "checkdeploy", "--help").out.split())
+    assert "audit, database, deploy (all but audit)" in helped
+    areas = {probe.area for probe in probes_of(stage=stage)}
+    assert ("audit" in areas) is (stage == "build")
 
 
 def test_explain_works_offline_and_without_settings(tmp_path):

@@ -70,6 +70,9 @@ def test_several_targets_in_one_report(guarded):
     ("argument", "words"),
     [
         ("redis://:pa/ss@localhost", "percent-encode"),
+        ("redis://:p@pa/ss@localhost:6391/0", "percent-encode"),
+        ("postgress://localhost", "scheme is one of redis, rediss, unix."),
+        ("reddis://localhost", "(did you mean redis?)"),
         ("redis://localhost:99999", "port"),
         ("redis://localhost/zero", "database number"),
         ("http://localhost", "scheme is one of redis, rediss, unix"),
@@ -86,6 +89,17 @@ def test_a_url_that_does_not_parse_is_usage_even_without_settings(argument, word
     assert words in ended.err
     assert "pa/ss" not in ended.err
     assert "Traceback" not in ended.err
+
+
+def test_a_host_and_port_become_a_url():
+    ended = manage("checkredis", "localhost:6379")
+    assert (ended.code, "write redis://localhost:6379/0" in ended.err) == (2, True)
+
+
+@pytest.mark.parametrize("word", ["localhost:", "localhost:x", "localhost:6379/0"])
+def test_a_host_and_port__twin__another_word_is_not_repeated(word):
+    ended = manage("checkredis", word)
+    assert (ended.code, word in ended.err, "redis://…" in ended.err) == (2, False, True)
 
 
 def test_an_unknown_alias_names_those_there_are(guarded):

@@ -47,6 +47,47 @@ def test_in_reverse_order_of_requirement(registry):
     assert len(closed) == 4, "once"
 
 
+def test_a_close_may_use_what_it_requires_and_not_what_is_closed(registry):
+    told: list[str] = []
+
+    class Flushing(Part):
+        def close(self) -> None:
+            told.append(f"{self.options['own']}: {', '.join(map(usable, 'abc'))}")
+
+    def usable(name: str) -> str:
+        try:
+            return f"{name} {type(registry[name]).__name__}"
+        except ComponentUnavailable as error:
+            return f"{name} {error.state}"
+
+    hooks["flushing"] = Flushing
+    for name, requires in (("a", []), ("b", ["a"]), ("c", ["b"])):
+        options = {"name": "flushing", "own": name}
+        spec = {"BACKEND": MAKE, "OPTIONS": options, "REQUIRES": requires, "CLOSE": "close"}
+        registry.register(name, spec)
+    registry["c"]
+    registry.close()
+    assert told == [
+        "c: a Flushing, b Flushing, c closed",
+        "b: a Flushing, b closed, c closed",
+        "a: a closed, b closed, c closed",
+    ]
+
+
+def test_an_interrupt_while_all_is_closed_leaves_the_rest_for_later(registry, monkeypatch):
+    def interrupted(*_: object) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    chain(registry)
+    registry["c"]
+    monkeypatch.setattr(closing, "close", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        registry.close()
+    registry.close()
+    assert closed == ["b", "a"], "the first was interrupted, and is not closed twice"
+
+
 def test_what_was_not_built_is_not_closed_and_nothing_is_built_afterwards(registry):
     chain(registry)
     registry["b"]
@@ -187,10 +228,12 @@ def program(body: str) -> Ended:
 
 @pytest.mark.parametrize(
     ("end", "code"),
-    [("", 0), ("sys.exit(3)", 3), ("raise ValueError", 1), ("os.kill(os.getpid(), 2)", 130)],
+    [("", 0), ("sys.exit(3)", 3), ("raise ValueError", 1), ("signal.raise_signal(2)", 130)],
 )
 def test_at_exit(end, code):
     ended = program(f"""
+        import signal
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background has none
         declare("a", "b")
         components["b"]
         try:

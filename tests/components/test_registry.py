@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import sys
 import threading
 import traceback
@@ -13,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from resilience import env
+from resilience import env, redact
 from resilience.components.registry import Registry
+from resilience.components.spec import read
 from resilience.errors import ComponentUnavailable
 from tests.components.parts import MAKE, PART, Part, hooks, made
 
@@ -235,12 +237,69 @@ def test_an_unknown_name(registry):
         registry.status("xyz")
 
 
+@pytest.mark.parametrize("name", [None, 5, ("a", 1), b"a"])
+def test_a_name_that_is_no_text(registry, name):
+    registry.register("a", {"BACKEND": PART})
+    error = refusal(registry, name)
+    assert error.state == "unknown"
+    assert f"a name is a text, and this is of the type {type(name).__name__}" in str(error)
+    with pytest.raises(ComponentUnavailable):
+        registry.status(name)
+    with pytest.raises(ComponentUnavailable):
+        asyncio.run(registry.aget(name))
+
+
+@pytest.mark.parametrize("name", [None, 5, "", "A=B", "A\0B", ["A"], "\ud800"])
+def test_a_reference_to_what_is_no_variable_blocks(registry, name):
+    registry.register("a", {"BACKEND": PART, "OPTIONS": {"x": env.Ref(name)}})
+    status = registry.status("a")
+    assert status.state == "blocked"
+    assert status.missing
+    refusal(registry, "a")
+
+
 def test_a_requirement_that_nothing_declares(registry):
     registry.register("llm.chat", {"BACKEND": PART})
     registry.register("a", {"BACKEND": PART, "REQUIRES": ["llm.cat"]})
     text = str(refusal(registry, "a"))
     assert "it requires llm.cat, which nothing declares" in text
     assert "Did you mean 'llm.chat'?" in text
+
+
+# ── long chains ─────────────────────────────────────────────────────────────────────────────────
+
+
+def long_chain(registry: Registry, length: int, **first: Any) -> str:
+    """Declares a chain, the last of which is returned and requires all others."""
+    for number in range(length):
+        requires = [f"c{number - 1}"] if number else []
+        own = {} if number else first
+        registry.register(f"c{number}", {"BACKEND": PART, "REQUIRES": requires, **own})
+    return f"c{length - 1}"
+
+
+def test_a_long_chain_is_judged_and_built(registry):
+    last = long_chain(registry, 1000)
+    assert registry.status(last).state == "not-loaded"
+    assert registry[last] is made[-1]
+    assert len(made) == 1000
+    assert registry.status(last).state == "ready"
+    registry.close()
+    assert registry.status(last).state == "closed"
+
+
+def test_a_long_chain__twin__whose_beginning_is_blocked(registry):
+    last = long_chain(registry, 1000, OPTIONS={"key": env.ref(KEY)})
+    status = registry.status(last)
+    assert (status.state, status.cause) == ("blocked", "c0")
+    assert f"{KEY} is not set" in str(refusal(registry, last))
+    assert made == []
+
+
+def test_a_long_circle(registry):
+    last = long_chain(registry, 300, REQUIRES=["c299"])
+    assert len(registry.status(last).cycle) == 301
+    assert "it requires itself" in str(refusal(registry, last))
 
 
 # ── circles ─────────────────────────────────────────────────────────────────────────────────────
@@ -352,15 +411,56 @@ def test_what_requires_a_failed_one_is_blocked_by_it_and_tries_it_again(registry
     ("spec", "said"),
     [
         ({"BACKEND": "tests.components.parts.Prat"}, "has no Prat. Did you mean 'Part'?"),
-        ({"BACKEND": "tests.components.no_such.Part"}, "ModuleNotFoundError"),
-        ({"BACKEND": PART + ".close"}, "ModuleNotFoundError"),
+        ({"BACKEND": "no_such_at_all.Part"}, "module no_such_at_all of its BACKEND"),
+        ({"BACKEND": "tests.components.prats.Part"}, "has no prats. Did you mean 'parts'?"),
+        ({"BACKEND": PART + ".amke"}, "parts.Part has no amke."),
+        ({"BACKEND": PART + ".close.again.Part"}, "parts.Part.close has no again."),
         ({"BACKEND": "tests.components.parts.aprobe", "OPTIONS": {"made": 1}}, "async function"),
         ({"BACKEND": "os.getcwd", "OPTIONS": {"x": 1}}, "TypeError"),
+        ({"BACKEND": "tests.components.parts.forget"}, "forget returned None, which is no object"),
     ],
 )
 def test_what_cannot_be_built_says_why(registry, spec, said):
     registry.register("a", spec)
     assert said in str(refusal(registry, "a"))
+
+
+def test_a_backend_may_be_a_method_of_a_class(registry):
+    url = {"url": "redis://127.0.0.1:1/3"}
+    registry.register("a", {"BACKEND": "redis.Redis.from_url", "OPTIONS": url})
+    assert registry["a"].get_connection_kwargs()["db"] == 3
+
+
+def test_a_backend__twin__what_its_module_cannot_import_is_named(registry, tmp_path, monkeypatch):
+    """The module is there: what is missing is further in, and no class to look for."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "shop_half.py").write_text("import shop_absent.part\n")
+    registry.register("a", {"BACKEND": "shop_half.Shop.make"})
+    assert "No module named 'shop_absent'" in str(refusal(registry, "a"))
+
+
+def test_the_kept_traceback_is_a_line_for_each_place_that_is_not_ours(
+    registry, tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "shop_bad.py").write_text("def deep():\n    1 / 0\n\n\ndeep()\n")
+    registry.register("a", {"BACKEND": "shop_bad.Shop"})
+    refusal(registry, "a")
+    assert registry.status("a").traceback.splitlines() == [
+        "ZeroDivisionError: division by zero",
+        f"  {tmp_path}/shop_bad.py:2 in deep",
+        f"  {tmp_path}/shop_bad.py:5 in <module>",
+    ]
+
+
+def test_the_kept_traceback__twin__packages_are_named_without_their_folder(registry):
+    registry.register("a", {"BACKEND": "redis.Redis.from_url", "OPTIONS": {"url": "nope"}})
+    refusal(registry, "a")
+    said, *way = registry.status("a").traceback.splitlines()
+    assert said.startswith("ValueError: Redis URL")
+    assert len(way) >= 2
+    for line in way:
+        assert re.fullmatch(r"  redis/\w+\.py:\d+ in \w+", line)
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError()])
@@ -482,6 +582,22 @@ def test_the_log_hears_of_a_reason_once(registry, caplog, monkeypatch):
         refusal(registry, "a")
     assert len(caplog.records) == 2
     assert OTHER in caplog.records[1].getMessage()
+
+
+def test_a_secret_in_the_options_is_masked_from_its_declaration_on(registry):
+    options = {"password": CANARY, "deep": [{"api_key": f"{CANARY}-2"}], "host": "plain-host"}
+    hooks["x"] = fails(ValueError(f"refused {CANARY}, {CANARY}-2 at plain-host"))
+    registry.register("a", {"BACKEND": MAKE, "OPTIONS": {"name": "x", **options}})
+    registry.declare("settings", {"b": read("b", {"BACKEND": PART, "OPTIONS": {"token": KEY}}, "")})
+    assert "refused ***, *** at plain-host" in str(refusal(registry, "a"))
+    assert redact.text(f"x {KEY} x") == "x *** x"
+    assert CANARY not in repr(registry.specs())
+
+
+def test_a_secret_in_the_options__twin__what_is_not_named_as_one_is_told(registry):
+    hooks["x"] = fails(ValueError(f"refused {CANARY}"))
+    registry.register("a", {"BACKEND": MAKE, "OPTIONS": {"name": "x", "host": CANARY}})
+    assert f"refused {CANARY}" in str(refusal(registry, "a"))
 
 
 # ── declared anew ───────────────────────────────────────────────────────────────────────────────

@@ -77,6 +77,12 @@ def test_all_that_is_wrong_is_said_at_once():
     assert spec.problem.count("has a") == 3
 
 
+def test_the_keys_that_there_are_are_listed_once():
+    spec = read("a", {**GOOD, "X": 1, "requires": []}, "")
+    assert spec.problem == "has unknown keys 'X' and 'requires'"
+    assert spec.repair == f"Use {', '.join(KEYS)}. Did you mean 'REQUIRES'?"
+
+
 def test_no_value_of_an_option_is_repeated():
     assert "hunter2" not in repr(read("a", {"BACKEND": "hunter2", "OPTIONS": {7: "hunter2"}}, ""))
 

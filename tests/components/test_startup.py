@@ -6,6 +6,7 @@ import json
 import sys
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -124,6 +125,36 @@ def test_an_app_whose_components_module_is_something_else(tmp_path, monkeypatch,
     monkeypatch.syspath_prepend(str(tmp_path))
     discover([import_module("shop_html")])
     assert (list(components), components.broken(), caplog.text) == ([], {}, "")
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_an_app_whose_components_module_came_from_no_finder(tmp_path, monkeypatch, named):
+    (tmp_path / "shop_made").mkdir()
+    (tmp_path / "shop_made" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    made = ModuleType("shop_made.components")
+    if named:
+        made.COMPONENTS = {"shop.search": {"BACKEND": PART}}  # type: ignore[attr-defined]
+    del made.__spec__
+    monkeypatch.setitem(sys.modules, made.__name__, made)
+    discover([import_module("shop_made")])
+    assert list(components) == (["shop.search"] if named else [])
+    assert components.broken() == {}
+
+
+def test_a_finder_that_fails_stops_nothing_and_is_named(tmp_path, monkeypatch):
+    class Broken:
+        @staticmethod
+        def find_spec(name: str, *_: object) -> None:
+            if name == "shop_found.components":
+                raise ValueError("no finder for this")
+
+    (tmp_path / "shop_found").mkdir()
+    (tmp_path / "shop_found" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "meta_path", [Broken, *sys.meta_path])
+    discover([import_module("shop_found")])
+    assert "no finder for this" in components.broken()["shop_found.components"]
 
 
 def test_an_app_that_is_a_single_file(tmp_path, monkeypatch):

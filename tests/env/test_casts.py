@@ -150,6 +150,7 @@ def test_an_at_sign_in_a_path_is_no_user(text):
 
 UNENCODED = "has a / ? or # in its user or password: percent-encode it (/ is %2F)"
 UNRESOLVED = "holds a reference to another variable that nobody resolved"
+SCHEMES = "must be a URL whose scheme is one of redis, rediss, unix"
 BROKEN = "has a port that is not a number from 0 to 65535, or a broken host"
 
 
@@ -162,7 +163,9 @@ BROKEN = "has a port that is not a number from 0 to 65535, or a broken host"
         ("://localhost", "must be a URL that begins with scheme://"),
         ('"redis://localhost"', "must be a URL that begins with scheme://"),
         ("re dis://localhost", "must be a URL that begins with scheme://"),
-        ("reddis://h", "must be a URL whose scheme is one of redis, rediss, unix"),
+        ("reddis://h", f"{SCHEMES} (did you mean redis?)"),
+        ("REDISS2://h", f"{SCHEMES} (did you mean rediss?)"),
+        ("https://h", SCHEMES),
         ("redis://", "names no host after ://"),
         ("redis:///0", "names no host after ://"),
         ("redis://:p@/0", "names no host after ://"),

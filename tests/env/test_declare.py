@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -88,9 +89,11 @@ def test_a_missing_variable_is_named(kind):
     error, at = caught.value, here(line() - 1)
     assert error.problem == f"{NAME} is not set ({kind.name}, no default)"
     assert (error.id, error.subject, error.location) == ("env.missing", NAME, at)
-    assert error.hint == f"Set {NAME} in the environment."
+    assert error.hint.startswith(f"Set {NAME} in the environment")
+    assert error.hint.endswith("`python -m resilience checkdeploy env` names all that is missing.")
     (declared,) = env.declared()
-    assert declared.problem is error
+    assert isinstance(declared.problem, MissingVariable)
+    assert (declared.problem.problem, declared.problem.location) == (error.problem, at)
     assert (declared.location, declared.origin) == (at, None)
 
 
@@ -107,11 +110,108 @@ def test_a_wrong_value_is_named_and_not_repeated(declare):
         env.reset()
 
 
+def test_a_default_that_is_no_database_is_named_and_not_repeated():
+    for setting in (None, "sqlite://:memory:"):
+        os.environ.update({NAME: setting} if setting else {})
+        with pytest.raises(InvalidVariable, match=rf"^{NAME} \(from its default\) ") as caught:
+            env.db(NAME, default=f"sqlite://{CANARY}")
+        error, at = caught.value, here(line() - 1)
+        assert (error.subject, error.location) == (NAME, at)
+        assert CANARY not in f"{error}{error!r}{vars(error)}{env.declared()}"
+        assert error.__cause__ is error.__context__ is None
+        assert error.__traceback__ is not None
+        frames = error.__traceback__.tb_next  # below this test's own
+        shown = traceback.TracebackException(type(error), error, frames, capture_locals=True)
+        assert CANARY not in "".join(shown.format())
+        env.reset()
+
+
+def test_a_default_that_is_no_database__twin__under_a_doctor_and_a_right_one():
+    with env.collecting():
+        assert env.db(NAME, default="sqlite://x") == NO_DATABASE
+    assert isinstance(env.declared()[0].problem, InvalidVariable)
+    env.reset()
+    assert env.db(NAME, default="sqlite:///x")["NAME"] == "x"
+    assert env.declared()[0].problem is None
+
+
 def test_the_hint_names_the_file_of_the_project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     env.load(tmp_path)
     with pytest.raises(MissingVariable, match=f"Set {NAME} in the environment or in .env."):
         env.str(NAME)
+
+
+WAY_OUT = "`python -m resilience checkdeploy env` names all that is missing."
+
+
+def test_whoever_misses_a_variable_is_told_of_the_doctor(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    env.load(tmp_path)
+    with pytest.raises(MissingVariable) as caught:
+        env.str(NAME)
+    assert str(caught.value).endswith(f"Set {NAME} in the environment or in .env. {WAY_OUT}")
+    assert len(str(caught.value)) < 250
+
+
+def test_whoever_misses_a_variable__twin__the_doctor_says_no_word_about_itself():
+    with env.collecting():
+        env.str(NAME)
+    (declared,) = env.declared()
+    assert declared.problem is not None
+    assert WAY_OUT not in str(declared.problem)
+    os.environ[NAME] = CANARY
+    with pytest.raises(InvalidVariable) as caught:
+        env.int(NAME)
+    assert WAY_OUT not in str(caught.value), "one thing is wrong, and it is named"
+
+
+def test_files_that_are_switched_off_are_no_place_for_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("RESILIENCE_DOTENV", "off")
+    env.load(tmp_path)
+    said = rf"Set {NAME} in the environment; RESILIENCE_DOTENV switches \.env files off\."
+    with pytest.raises(MissingVariable, match=said):
+        env.str(NAME)
+
+
+PLACES = [
+    ("shop/settings.py", ["shop/__init__.py"], "line 1 of shop/__init__.py"),
+    ("src/shop/config/base.py", ["src/shop/__init__.py", "src/shop/config/__init__.py"],
+     "line 1 of shop/__init__.py"),
+    ("settings.py", [], "above this line"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dotenv", [True, False])
+@pytest.mark.parametrize(("settings", "packages", "line"), PLACES)
+def test_a_file_that_nobody_loads_is_offered(tmp_path, settings, packages, line, dotenv):
+    """The twin: without a file there is nothing to load."""
+    for name in ("manage.py", settings, *packages, *([".env"] if dotenv else [])):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    code = compile(f"from resilience import env; env.str({NAME!r})", tmp_path / settings, "exec")
+    with pytest.raises(MissingVariable) as caught:
+        exec(code, {})  # noqa: S102 - a settings file
+    offered = f"Set {NAME} in the environment, or load .env: env.load() "
+    assert caught.value.hint.startswith(offered) is dotenv
+    assert (line in caught.value.hint) is dotenv
+
+
+@pytest.mark.parametrize(
+    ("declare", "said"),
+    [
+        (env.int, "is empty, and must be a whole number"),
+        (env.bool, "is empty, and must be one of true"),
+        (env.url, "is empty, and must be a URL"),
+    ],
+)
+def test_an_empty_value_is_called_empty(declare, said):
+    os.environ[NAME] = ""
+    with pytest.raises(InvalidVariable, match=rf"^{NAME} \(from environment\) {said}"):
+        declare(NAME)
+    os.environ[NAME] = "x"
+    with pytest.raises(InvalidVariable, match=rf"^{NAME} \(from environment\) must be "):
+        declare(NAME)
 
 
 def test_a_wrong_value_is_named_with_the_line_it_stands_on(tmp_path):

@@ -62,6 +62,41 @@ def late(project: Path, *options: str, dotenv: bool = True) -> list[dict[str, An
     return [finding for finding in found if finding["id"] == "env.loaded-late"]
 
 
+LAZY = (
+    "import sys, types\n"
+    "class Lazy(types.ModuleType):\n"
+    "    def __getattr__(self, name):\n"
+    "        raise KeyError(name)\n"
+    "class Odd:\n"
+    "    def __getattr__(self, name):\n"
+    "        raise RuntimeError(name)\n"
+    "sys.modules['a_lazy'], sys.modules['an_odd'] = Lazy('a_lazy'), Odd()\n"
+    "del sys.modules['a_lazy'].__dict__['__spec__']\n"
+    "sys.modules['a_path'] = types.ModuleType('a_path')\n"
+    "sys.modules['a_path'].__file__ = 7\n"
+)
+
+
+def test_a_module_of_somebody_that_answers_nothing_stops_no_start(project):
+    """As lazy ones of ``sys.modules`` do, which raise whatever they like."""
+    write(project, __init__=f"import openai\n{LAZY}{LOAD}")
+    [found] = late(project)
+    assert found["location"] == "shop/__init__.py:1"
+
+
+def test_a_file_of_the_project_that_no_parser_can_read_stops_no_start(project):
+    """Thousands of brackets, which Python itself refuses to read, in a file made of data."""
+    write(project, deep=f"X = {'(' * 5000}{')' * 5000}\n")
+    deep = "import sys, types\nm = types.ModuleType('deep')\n"
+    deep += f"m.__file__ = {str(project / 'shop' / 'deep.py')!r}\nsys.modules['deep'] = m\n"
+    minus = "-" * 20_000  # a MemoryError or RecursionError, by version
+    (project / "shop" / "minus.py").write_text(f"X = {minus}1\n")
+    deep += deep.replace("deep", "minus")
+    write(project, __init__=f"{deep}import openai\n{LOAD}")
+    [found] = late(project)
+    assert found["location"] == "shop/__init__.py:9"
+
+
 CELERY = "import sys\n# the queue\nfrom langchain_openai import ChatOpenAI\n"
 
 

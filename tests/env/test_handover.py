@@ -18,6 +18,7 @@ from hypothesis import given, settings, strategies as st
 
 from resilience import env
 from resilience.env import handover, sources, state
+from resilience.errors import BrokenSource
 from tests.conftest import clean_process
 from tests.processes import ROOT
 
@@ -249,11 +250,95 @@ def test_a_process_that_has_nothing_from_files_says_nothing(root):
     assert handover.VARIABLE not in os.environ
 
 
-def test_more_than_a_process_can_be_given_is_not_handed_over(root):
-    (root / ".env").write_text("".join(f"SHOP_{number}=1\n" for number in range(3000)))
+def many(root: Path, value: str) -> None:
+    others = "".join(f"SHOP_{number}=1\n" for number in range(3000))
+    (root / ".env").write_text(f"{others}{NAME}={value}\n")
+
+
+def test_what_one_variable_cannot_hold_is_handed_over_in_parts(root):
+    many(root, "one")
     env.load(root)
+    assert len(os.environ[handover.VARIABLE]) == 100_000
+    assert f"{handover.VARIABLE}_2" in os.environ
+    many(root, "two")
+    seen = child(root)
+    assert (seen["value"], seen["environ"], seen["origin"]) == ("two", "two", ".env:3001")
+    env.reset()
+    assert not [name for name in os.environ if name.startswith(handover.VARIABLE)]
+
+
+def test_what_one_variable_cannot_hold__twin__without_a_part(root):
+    many(root, "one")
+    env.load(root)
+    many(root, "two")
+    del os.environ[f"{handover.VARIABLE}_2"]
+    assert child(root)["value"] == "one"
+
+
+def test_a_child_that_has_less_leaves_no_part_behind(root):
+    many(root, "one")
+    env.load(root)
+    write(root, "two")
+    state._state = state.State()  # what a child starts with
+    env.load(root)
+    assert f"{handover.VARIABLE}_2" not in os.environ
+    assert list(json.loads(os.environ[handover.VARIABLE])[2]) == [NAME]
+
+
+@pytest.mark.parametrize("size", [100_001, 300_000])
+@pytest.mark.parametrize("source", ["dotenv", "pointer"])
+def test_a_value_that_no_child_could_start_with_is_kept_from_it(root, size, source):
+    """And from SDKs; whoever declares it has it, and so has the child that declares it."""
+    value = "x" * size
+    if source == "dotenv":
+        write(root, value)
+    else:
+        (root / "pointed").write_text(value)
+        (root / ".env").write_text(f"{NAME}_FILE=pointed\n")
+    env.load(root)
+    assert env.str(NAME) == value
+    assert NAME not in os.environ
+    seen = child(root)
+    assert (seen["value"], seen["environ"]) == (value, None)
+    assert env.declared()[0].origin == seen["origin"]
+
+
+def test_a_value_that_no_child_could_start_with__twin__a_shorter_one(root):
+    write(root, "x" * 90_000)
+    env.load(root)
+    assert env.str(NAME) == os.environ[NAME] == child(root)["environ"]
+    os.environ[NAME] = "x" * 140_000
+    with pytest.raises(OSError, match="Argument list too long"):
+        child(root)
+
+
+def test_a_long_value_has_the_place_of_its_file(root):
+    write(root, "x" * 200_000, ".env.local")
+    write(root, "short")
+    env.load(root)
+    assert NAME not in os.environ
+    assert len(env.str(NAME)) == 200_000
+    assert env.declared()[0].origin == ".env.local:1"
+
+
+def test_a_pointed_value_that_grew_leaves_no_old_one_behind(root):
+    os.environ[f"{NAME}_FILE"] = str(root / "pointed")
+    (root / "pointed").write_text("one")
+    env.load(root)
+    assert env.str(NAME) == os.environ[NAME] == "one"
+    (root / "pointed").write_text("x" * 200_000)
+    assert len(env.str(NAME)) == 200_000
+    assert NAME not in os.environ
     assert handover.VARIABLE not in os.environ
-    subprocess.run([sys.executable, "-c", ""], check=True)
+
+
+def test_a_long_value_with_a_nul_byte_is_as_wrong_as_a_short_one(root):
+    (root / ".env").write_text(f"{NAME}={'x' * 200_000}\0\n")
+    with pytest.raises(BrokenSource, match="holds what no variable can"):
+        env.load(root)
+
+
+SURROGATES = [("\\ud800", NAME, ""), ("/", "A\\ud800", ""), ("/", NAME, "\\ud800")]
 
 
 @pytest.mark.parametrize(
@@ -265,6 +350,7 @@ def test_more_than_a_process_can_be_given_is_not_handed_over(root):
         '["/", "00", {"A": ["x"]}]',
         '["/", 7, {}]',
         f'["/", "{"00" * 99}", {{"{NAME}": ["", ""]}}]',
+        *(f'["{a}", "{"00" * 16}", {{"{b}": ["{c}", ""]}}]' for a, b, c in SURROGATES),
     ],
 )
 def test_whatever_else_stands_there_is_no_word_of_ours(root, junk):

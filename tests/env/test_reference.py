@@ -10,7 +10,13 @@ import pickle
 import pytest
 
 from resilience import env, places, redact
-from resilience.errors import BrokenSource, EnvError, InvalidVariable, MissingVariable
+from resilience.errors import (
+    BrokenSource,
+    EnvError,
+    InvalidVariable,
+    MissingVariable,
+    UsageError,
+)
 
 CANARY = "c4n4ry-hunter22"
 NAME = "SHOP_REFERRED"
@@ -91,6 +97,64 @@ def test_of_a_url_only_the_password_is_masked():
     env.ref(NAME).resolve()
     assert redact.text(CANARY) == "***"
     assert redact.text("https://api.example.com/v1") == "https://api.example.com/v1"
+
+
+HOOK = "https://hooks.example.com/services/T00000001/B0123456789/aB3dE5gH7jK9mN1pQ3sT5vW7"
+
+
+@pytest.mark.parametrize("declare", [lambda: env.ref(NAME).resolve(), lambda: env.secret(NAME)])
+def test_the_address_of_a_webhook_is_a_secret_wherever_it_is_repeated(declare):
+    """As urllib3 says it: without scheme and host."""
+    os.environ[NAME] = HOOK
+    path = HOOK.partition(".com")[2]
+    error = ConnectionError(f"Max retries exceeded with url: {path}")
+    assert HOOK[-24:] in redact.exception(error), "the twin: nobody knows it yet"
+    assert declare() == HOOK
+    assert redact.exception(error).endswith("url: /services/T00000001/B0123456789/***")
+    assert redact.text("hooks.example.com/services") == "hooks.example.com/services"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        None,
+        7,
+        b"SHOP_REFERRED",
+        [NAME],
+        "",
+        " ",
+        "\ud800",
+        "A\0",
+        "A=B",
+        "A B",
+        "../A",
+        f"{NAME}\n",
+    ],
+    ids=ascii,
+)
+def test_what_is_no_name_is_refused_where_it_is_written(name):
+    with pytest.raises(UsageError, match=r"^env\.ref\(\) takes the name of a variable") as caught:
+        env.ref(name)
+    assert here(-1) in str(caught.value)
+    assert env.declared() == []
+
+
+def test_what_is_no_name__twin__every_other_one():
+    for name in (NAME, "shop.api-key", "3SCALE_TOKEN", "GRÖSSE"):
+        assert env.ref(name).name == name
+    assert [item.problem for item in env.declared()] == [None] * 4
+
+
+def test_a_secret_in_the_place_of_a_name_is_not_repeated():
+    with pytest.raises(UsageError) as caught:
+        env.ref(f"{CANARY}+/=")
+    assert CANARY not in f"{caught.value}{caught.value!r}"
+
+
+def test_a_name_that_no_variable_can_have_is_missing():
+    with pytest.raises(MissingVariable):
+        env.str("SHOP_\ud800")
+    assert env.str("SHOP_\ud800", default="x") == "x"
 
 
 def test_it_is_immutable_comparable_and_shows_a_name_only():

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from resilience import env
-from resilience.env import sources
+from resilience.env import early, regular, sources
 from resilience.errors import BrokenSource
 from tests.conftest import clean_process
 from tests.env.test_dotenv import CANARY, as_nobody
+from tests.processes import ROOT
 
 NAME = "SHOP_TOKEN"
 
@@ -150,6 +151,33 @@ def test_a_file_of_the_chosen_environment_is_read_only_if_chosen_by_the_process(
     assert sources.lookup(NAME) == ("staging", ".env.staging:1")
 
 
+@pytest.mark.parametrize("chosen", ["x/../../up", "../up", "a b", "/etc/passwd", ".\n"])
+def test_what_is_chosen_is_a_word_and_no_path(root, chosen):
+    (root / ".env.x").mkdir()
+    write(root.parent, up=f"{NAME}=above\n")
+    write(root, dotenv=f"{NAME}=file\n")
+    os.environ["RESILIENCE_ENV"] = chosen
+    with pytest.raises(
+        BrokenSource, match=r"RESILIENCE_ENV \(from environment\) must be"
+    ) as caught:
+        env.load(root)
+    assert (caught.value.id, caught.value.subject) == ("env.invalid", "RESILIENCE_ENV")
+    assert chosen not in str(caught.value)
+    with env.collecting():
+        env.load(root)
+    assert [problem.id for problem in env.snapshot().problems] == ["env.invalid"]
+    assert sources.lookup(NAME) == ("file", ".env:1")
+
+
+def test_what_is_chosen__twin__every_word(root):
+    for chosen in ("eu-1.staging", "größe", "A_1"):
+        (root / f".env.{chosen}").write_text(f"{NAME}={chosen}\n")
+        os.environ["RESILIENCE_ENV"] = chosen
+        env.load(root)
+        assert sources.lookup(NAME) == (chosen, f".env.{chosen}:1")
+        env.reset()
+
+
 # ── load() ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -165,6 +193,19 @@ def test_load_reads_once(root):
     env.reset()
     env.load(root)
     assert os.environ[NAME] == "3"
+
+
+def test_a_load_that_fails_does_not_count(root, monkeypatch):
+    write(root, dotenv=f"{NAME}=1\n")
+    before = dict(os.environ)
+    with monkeypatch.context() as broken:
+        broken.setattr(early, "imported", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            env.load(root)
+    assert not env.snapshot().loaded
+    assert dict(os.environ) == before
+    env.load(root)
+    assert os.environ[NAME] == "1"
 
 
 def test_nothing_is_required(root):
@@ -426,6 +467,38 @@ def test_a_secret_file_that_cannot_be_read_is_named_with_its_variable(root, cont
     assert error.problem == f"{NAME}_FILE points to {path}, which cannot be read: {reason}"
 
 
+def test_what_is_no_regular_file_is_not_waited_for(root):
+    os.mkfifo(root / "pointed")
+    os.environ[f"{NAME}_FILE"] = str(root / "pointed")
+    assert refused().problem.endswith("cannot be read: not a regular file")
+    os.environ[f"{NAME}_FILE"] = "/dev/zero"
+    assert refused().problem.endswith("cannot be read: not a regular file")
+
+
+def test_a_file_without_an_end_is_no_secret(root):
+    (root / "pointed").touch()
+    os.truncate(root / "pointed", regular.LARGEST + 1)
+    os.environ[f"{NAME}_FILE"] = str(root / "pointed")
+    assert refused().problem.endswith("cannot be read: larger than 16 MiB")
+    os.truncate(root / "pointed", regular.LARGEST)
+    assert refused().problem.endswith("not UTF-8 text"), "the twin: it is read, and holds NUL"
+
+
+def test_a_log_of_the_kernel_is_not_waited_for():
+    """It has the mode of a regular file, and waits for its next line."""
+    variables = {"PATH": os.environ["PATH"], f"{NAME}_FILE": "/proc/kmsg"}
+    code = f"from resilience.env import sources\nsources.lookup({NAME!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**variables, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+    assert (done.returncode, "BrokenSource" in done.stderr) in {(1, True), (0, False)}
+
+
 @pytest.mark.parametrize("secret", [CANARY, f"{CANARY}/x", f"/{CANARY}/x"])
 def test_a_secret_in_the_place_of_its_path_is_not_repeated(root, secret):
     env.load(root)
@@ -463,6 +536,17 @@ def test_a_secret_may_be_named_in_lower_case(credentials):
     assert sources.lookup(NAME) == ("lower", str(credentials / NAME.lower()))
     (credentials / NAME).write_text("upper")
     assert sources.lookup(NAME) == ("upper", str(credentials / NAME))
+
+
+def test_a_relative_secret_directory_begins_at_the_root(root, tmp_path, monkeypatch):
+    for folder, value in ((root, "ours"), (tmp_path, "of the working directory")):
+        (folder / "secrets").mkdir()
+        (folder / "secrets" / NAME).write_text(value)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "secrets")
+    assert sources.lookup(NAME) is None, "nobody knows the root yet"
+    env.load(root)
+    assert sources.lookup(NAME) == ("ours", str(root / "secrets" / NAME))
 
 
 def test_only_what_is_declared_is_taken_from_a_secret_directory(root, credentials):

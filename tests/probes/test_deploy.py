@@ -13,7 +13,7 @@ from django.core.checks.registry import registry
 from django.utils.translation import gettext_lazy
 
 from resilience.findings import Finding, Level
-from resilience.probes import deploy
+from resilience.probes import areas, deploy
 from resilience.probes.base import Deadline
 
 WEAK = "x" * 10
@@ -105,6 +105,54 @@ def test_our_own_checks_are_not_repeated(settings, hosted):
     said = {str(each.id) for each in checks.run_checks(include_deployment_checks=True)}
     assert "resilience.cache.local-only" in said  # the twin: they are there to be left out
     assert not any(id.startswith(("resilience.", "cache.")) for id in ids())
+
+
+# ── on a laptop, unless asked for ───────────────────────────────────────────────────────────────
+
+SOMETHING_ELSE = checks.Warning("Else.", id="app.W1")
+ADVICE = (
+    checks.Warning("Cookies.", id="security.W012"),
+    checks.Warning("HTTPS.", id="security.W008"),
+    SOMETHING_ELSE,
+    checks.Error("Broken.", id="security.E100"),
+)
+
+
+def report(*named: str) -> list[Finding]:
+    probes = [probe for probe in areas.probes_of(named) if isinstance(probe, deploy.DjangoChecks)]
+    return [found for probe in probes for found in probe.run(Deadline(1.0))]
+
+
+def test_with_debug_on_a_laptop_djangos_advice_is_one_line(settings, hosted, saying):
+    hosted("none")
+    saying(*ADVICE)
+    settings.DEBUG = True
+    error, other, brief = report()
+    assert (error.id, other.id) == ("security.E100", "app.W1")
+    assert (brief.id, brief.level) == ("deploy.debug-settings", Level.INFO)
+    assert "security.W008, security.W012." in brief.summary
+    assert "checkdeploy deploy" in brief.hint
+
+
+@pytest.mark.parametrize(
+    ("named", "platform", "debug"),
+    [(["deploy"], "none", True), ([], "railway", True), ([], "none", False)],
+    ids=["asked for", "on a platform", "without DEBUG"],
+)
+def test_djangos_advice__twin__elsewhere_each_is_told(
+    settings, hosted, saying, named, platform, debug
+):
+    hosted(platform)
+    saying(*ADVICE)
+    settings.DEBUG = debug
+    assert {found.id for found in report(*named)} == {str(message.id) for message in ADVICE}
+
+
+def test_where_django_advises_nothing_there_is_no_line(settings, hosted, saying):
+    hosted("none")
+    saying(SOMETHING_ELSE)
+    settings.DEBUG = True
+    assert [found.id for found in report()] == ["app.W1"]
 
 
 # ── a check that stops ──────────────────────────────────────────────────────────────────────────

@@ -147,6 +147,30 @@ def test_a_file_in_an_image_is_not_a_file_in_a_checkout(tmp_path, monkeypatch, d
     assert ids() == (["env.dotenv-in-image", "env.ok"] if deployed else ["env.ok"])
 
 
+@pytest.mark.parametrize("above", [1, 3])
+def test_a_project_deep_inside_a_checkout_is_in_one(tmp_path, monkeypatch, above):
+    """The twin is the first case above: no folder at all has one."""
+    project = tmp_path / "a" / "b" / "c"
+    project.mkdir(parents=True)
+    (project.parents[above - 1] / ".git").mkdir()
+    monkeypatch.setattr(hosting, "mounts", lambda: iter([("/", "overlay")]))
+    monkeypatch.setattr(conf, "detect_hosting", lambda: CONTAINER)
+    (project / ".env").touch()
+    env.load(project)
+    assert ids() == ["env.ok"]
+
+
+def test_what_nobody_can_know_is_not_claimed(tmp_path, monkeypatch):
+    """The file may have been written later, by hand."""
+    monkeypatch.setattr(hosting, "mounts", lambda: iter([("/", "overlay")]))
+    monkeypatch.setattr(conf, "detect_hosting", lambda: CONTAINER)
+    (tmp_path / ".env").touch()
+    env.load(tmp_path)
+    found = run()[0]
+    assert "may be in the image" in found.summary
+    assert found.hint.startswith("If it came with the image,")
+
+
 def test_a_file_that_is_mounted_is_in_no_image(tmp_path, monkeypatch):
     monkeypatch.setattr(hosting, "mounts", lambda: iter([(str(tmp_path), "ext4")]))
     monkeypatch.setattr(conf, "detect_hosting", lambda: CONTAINER)
@@ -228,8 +252,11 @@ def test_what_only_the_files_know_is_listed_by_name(tmp_path):
     env.load(tmp_path)
     env.str(NAME)
     assert last().facts["not_declared"] == "SHOP_TYPO"
+    said = "1 declared variable, none without a value; read .env"
+    assert last().summary == f"{said} with 1 name that nothing declares."
     env.str("SHOP_TYPO")
     assert "not_declared" not in last().facts
+    assert last().summary == "2 declared variables, none without a value; read .env."
 
 
 def test_where_nobody_looked_is_told(monkeypatch):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from resilience.findings import Finding, Level
+from resilience.findings import Finding, Level, Report
 from resilience.probes import redis, targets
 from resilience.probes.areas import probes_of
 from resilience.probes.base import Deadline
@@ -31,6 +31,7 @@ from tests.servers import (
 PASSWORD = "correct-horse/battery@staple"
 DJANGO = "django.core.cache.backends.redis.RedisCache"
 DJANGO_REDIS = "django_redis.cache.RedisCache"
+OURS = "resilience.cache.ResilientCache"
 
 
 @pytest.fixture(scope="module")
@@ -382,6 +383,7 @@ def test_two_aliases_of_one_server_share_a_probe(healthy, settings):
         ("localhost:6379", "redis.url-invalid"),
         ("redis://localhost:port", "redis.url-invalid"),
         ("redis://:pa/ss@localhost", "redis.url-invalid"),
+        ("redis://:p@pa/ss@localhost:6379/0", "redis.url-invalid"),
         ("redis://localhost/zero", "redis.url-invalid"),
         ("redis://localhost?socket_timeout=soon", "redis.url-invalid"),
         ("redis://localhost?family=0", "redis.family-option"),
@@ -412,6 +414,54 @@ def test_what_is_wrong_with_a_location_is_said(settings):
     )
     for spaced in (" redis://h/0", "redis://h/0 ", "redis://h\n"):
         assert "white space" in said(spaced)
+
+
+@pytest.mark.parametrize("cut", ["p@ss/w", "p@ss#w", "p@ss?w", "p@ss/w=1", "p@a@ss/w"])
+def test_a_password_that_cuts_the_url_off_is_named_as_such(cut, settings):
+    settings.CACHES = {"default": {"BACKEND": DJANGO, "LOCATION": f"redis://:{cut}@localhost/0"}}
+    [finding] = examine(probes_of(["redis"]), Deadline(5)).findings
+    assert finding.id == "redis.url-invalid"
+    assert "percent-encode it" in finding.summary
+    assert "ss" not in f"{finding.summary}{finding.subject}".replace("password", "")
+
+
+def test_a_password_that_cuts_the_url_off__twin__where_an_at_sign_may_be():
+    for url in (
+        "redis://:p@ss@h/0",
+        "redis://:p%40ss%2Fw@h/0",
+        "redis://h/0?client_name=a@b",
+        "unix:///run/a@b.sock",
+    ):
+        assert targets.parse(url, origin="test").host in ("h", "localhost")
+
+
+def causes(report: Report) -> dict[str, str | None]:
+    return {
+        found.id: found.cause.id if found.cause else None for found in report.findings if found.hint
+    }
+
+
+def test_a_url_that_our_cache_refuses_too_is_one_root_cause(settings):
+    location = "redis://:p@ss/w@localhost:6391/0"
+    settings.CACHES = {"default": {"BACKEND": OURS, "LOCATION": location, "KEY_PREFIX": "shop"}}
+    report = examine(probes_of(["cache"]), Deadline(5))
+    assert causes(report) == {
+        "cache.options-invalid": "redis.url-invalid",
+        "redis.url-invalid": None,
+    }
+
+
+def test_a_url_that_our_cache_refuses_too__twin__an_option_that_is_none_of_its_business(settings):
+    with Refused() as port:
+        settings.CACHES = {
+            "default": {
+                "BACKEND": OURS,
+                "LOCATION": f"redis://127.0.0.1:{port.port}/0",
+                "OPTIONS": {"RESILIENCE": {"OPERATION_TIMOUT": 1}},
+            }
+        }
+        report = examine(probes_of(["cache"]), Deadline(5))
+    assert causes(report) == {"cache.options-invalid": None, "tcp.refused": None}
 
 
 def test_what_is_wrong_with_a_location__twin__options_that_redis_py_takes(healthy):

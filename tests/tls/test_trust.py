@@ -105,6 +105,24 @@ def test_a_library_that_takes_only_a_file(ours, monkeypatch):
             requests.get(f"{server.origin}/info", timeout=2)
 
 
+@pytest.mark.parametrize("named", ["variable", "ca", "folder"])
+def test_what_is_no_regular_file_is_not_waited_for(
+    ours, monkeypatch, tmp_path, empty_system, named
+):
+    """The twin is a file of that name, which is read."""
+    path = empty_system / "0123abcd.0" if named == "folder" else tmp_path / "ca.pem"
+    if named == "variable":
+        monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    ca = str(path) if named == "ca" else None
+    os.mkfifo(path)
+    trust = Trust.load(ca)
+    assert trust.problems == (Problem("tls.bundle-missing", str(path), "not a regular file"),)
+    assert len(trust.certificates) == CERTIFI
+    path.unlink()
+    ours.write_ca(path)
+    assert (len(Trust.load(ca).certificates), Trust.load(ca).problems) == (CERTIFI + 1, ())
+
+
 # ── the union ───────────────────────────────────────────────────────────────────────────────────
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from resilience.errors import UsageError
+from resilience.errors import UsageError, did_you_mean
 from resilience.findings import Finding
 from resilience.management.command import ReportCommand, argument
 from resilience.probes import audit
@@ -42,6 +42,10 @@ class Command(ReportCommand):
         )
 
     def probes(self, options: dict[str, Any]) -> Sequence[Probe]:
+        for name in options["modules"]:
+            if not audit.module_is_there(name):
+                near = did_you_mean(name, audit.modules_near(name))
+                raise UsageError(f"there is no module {name}.{near}")
         return [_probe(options, () if options["modules"] else audit.own_paths())]
 
     def without_settings(self, options: dict[str, Any], deadline: Deadline) -> Sequence[Finding]:
@@ -57,6 +61,7 @@ def _probe(options: dict[str, Any], paths: tuple[str, ...]) -> Probe:
         modules=tuple(options["modules"]) or audit.modules_in(paths),
         paths=paths,
         after_setup=options["after_setup"] or not options["modules"],
+        strangers=options["verbosity"] > 1 or options["format"] == "json",
     )
 
 

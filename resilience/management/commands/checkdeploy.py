@@ -28,7 +28,7 @@ class Command(ReportCommand):
             nargs="*",
             type=argument(named),
             metavar="AREA",
-            help=f"of {', '.join(AREAS)} (all)",
+            help=f"of {', '.join(AREAS)} (all but audit)",
         )
         parser.add_argument(
             "--stage",

@@ -1,0 +1,61 @@
+"""What README shows is what is printed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+
+from resilience.simulation.network import Refused
+from tests.processes import ROOT, manage
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+VARIABLE = "REDIS_URL=redis://localhost:6390/0"
+
+
+def sample(readme: str) -> tuple[list[str], str]:
+    """The words of the command behind the prompt, and what README says that it prints."""
+    found = re.search(r"```console\n\$ ([^\n]+)\n(.+?)\n```", readme, re.DOTALL)
+    assert found is not None
+    return shlex.split(found[1]), found[2]
+
+
+def normalised(text: str) -> str:
+    """Without numbers, which are this machine's, and without the line ends that they shift."""
+    return " ".join(re.sub(r"\d+(\.\d+)*", "N", text).split())
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """As scripts/run does it: the database is there, and DEBUG is on."""
+    database = f"sqlite:///{tmp_path_factory.mktemp('database')}/db.sqlite3"
+    (variable, program, *arguments), _ = sample(README)
+    assert (variable, program) == (VARIABLE, "scripts/run")
+    assert manage("migrate", DATABASE_URL=database).code == 0
+    with Refused() as port:
+        url = VARIABLE.partition("=")[2].replace("6390", str(port.port))
+        ended = manage(*arguments, REDIS_URL=url, DATABASE_URL=database, DEBUG="true")
+    assert ended.err == ""
+    return ended.out
+
+
+def test_the_sample_is_what_is_printed(printed):
+    assert normalised(sample(README)[1]) == normalised(printed)
+
+
+@pytest.mark.parametrize("old", ["cache.fallback", "1 root cause", "✓ databases.default"])
+def test_the_sample__twin__what_was_printed_once_is_told_apart(printed, old):
+    outdated = README.replace(old, "something", 1)
+    assert outdated != README
+    assert normalised(sample(outdated)[1]) != normalised(printed)
+
+
+PAGES = "from django.test import Client; print(Client().get('/').content.decode())"
+
+
+def test_the_pages_of_the_example_are_named_on_its_first_page_and_in_the_readme():
+    ended = manage("shell", "-c", PAGES, ALLOWED_HOSTS="testserver", DEBUG="true")
+    paths = re.findall(r"http://testserver(/\S+)", ended.out)
+    assert set(paths) == {"/framework/", "/account/", "/admin/"}
+    assert all(f"- `{path}`" in README for path in paths if path != "/admin/")
