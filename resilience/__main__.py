@@ -38,7 +38,7 @@ from resilience.probes.base import Deadline
 
 _STARTED = time.monotonic()
 
-COMMANDS = ("checkdeploy", "checkredis", "auditimports")
+COMMANDS = ("checkdeploy", "checkredis", "checktls", "auditimports")
 _USAGE = f"usage: python -m resilience {{{','.join(COMMANDS)}}} [options]\n"
 
 

@@ -24,6 +24,7 @@ from resilience.components.declarations import SETTINGS
 from resilience.components.spec import Spec, read_all
 from resilience.errors import UsageError, did_you_mean
 from resilience.findings import Finding, Level
+from resilience.tls import policy
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,14 @@ class Conf:
 
     ``COMPONENTS``: the declared components by name, wrong ones included, which say so.
     ``CRITICAL``: subjects whose failure takes the app out of service. ``PLATFORM``: force what
-    hosting detects, a slug of ``hosting.CHOICES``.
+    hosting detects, a slug of ``hosting.CHOICES``. ``TLS``: whom we trust, and the exceptions.
     """
 
     COMPONENTS: Mapping[str, Spec] = field(default_factory=lambda: MappingProxyType({}))
 
     CRITICAL: tuple[str, ...] = ("databases.default",)
     PLATFORM: str | None = None
+    TLS: policy.Policy = field(default_factory=policy.Policy)
 
 
 class _Read(NamedTuple):
@@ -67,15 +69,19 @@ def detect_hosting() -> hosting.Hosting:
 
 
 def push() -> None:
-    """Hand the declarations of the settings down to the registry of components.
+    """Hand the trust of the settings down to ``tls``, their declarations to the components.
 
     They alone are read: ``ready()`` calls this, and a start has no time for all of the settings.
     """
     raw = getattr(settings, "RESILIENCE", {})
+    trust = policy.Policy()
     specs: Mapping[str, Spec] = {}
     if isinstance(raw, dict):
         with contextlib.suppress(UsageError):  # which problems() tells
+            trust = policy.parse(raw.get("TLS", {}))
+        with contextlib.suppress(UsageError):
             specs = _components(raw.get("COMPONENTS", {}))
+    policy.use(trust)
     components.declare(SETTINGS, specs)
 
 
@@ -180,12 +186,18 @@ def _platform(value: object) -> str | None:
     return hosting.by_slug(value).slug
 
 
-_OTHER_SUBJECTS = ("redis", "env", "hosting", "deploy")
-_CHECKS = {"COMPONENTS": _components, "CRITICAL": _critical, "PLATFORM": _platform}
+_OTHER_SUBJECTS = ("redis", "tls", "env", "hosting", "deploy")
+_CHECKS = {
+    "COMPONENTS": _components,
+    "CRITICAL": _critical,
+    "PLATFORM": _platform,
+    "TLS": policy.parse,
+}
 _REPAIRS = {
     "COMPONENTS": 'Write {"name": {"BACKEND": "package.module.Class"}}.',
     "CRITICAL": 'Write for example ["databases.default"]; checkdeploy shows the subjects.',
     "PLATFORM": f"Use None or one of {', '.join(hosting.CHOICES)}.",
+    "TLS": 'Write for example {"CA": "/etc/ssl/our-root.pem"}; see docs/reference/tls.md.',
 }
 
 

@@ -5,6 +5,7 @@
     ResilienceError
     ├── CacheUnavailable      only Redis may answer this, and it does not
     ├── ComponentUnavailable  a component is not ready: its status, and the fix
+    ├── InsecureExpired       verification was switched off until a day that has passed
     ├── UsageError            the caller asked for something that does not exist
     └── EnvError              the environment cannot give what the code declared
         ├── MissingVariable   declared without a default, found nowhere
@@ -46,6 +47,10 @@ class ComponentUnavailable(ResilienceError):
 
     def __str__(self) -> str:
         return f"Component {self.name!r} is {self.state}: {self.problem}. {self.hint}"
+
+
+class InsecureExpired(ResilienceError):
+    """TLS without verification was allowed until a date, and that is over."""
 
 
 class UsageError(ResilienceError):

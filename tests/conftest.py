@@ -11,6 +11,7 @@ from hypothesis import settings
 
 from resilience import conf, env, redact
 from resilience.components import components
+from resilience.tls import policy
 
 # At a desk every run tries other examples; where a change is judged, the same ones.
 settings.register_profile("ci", derandomize=True)
@@ -36,6 +37,7 @@ def _forget() -> None:
     redact.reset()
     conf.reset()
     components.reset()
+    policy.reset()
 
 
 @pytest.fixture(autouse=True)

@@ -13,20 +13,23 @@ link's place, DIALS bounds only the further dials of a link: its only one always
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from redis import exceptions
 from redis.backoff import NoBackoff
-from redis.connection import UnixDomainSocketConnection, parse_url
+from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_url
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
 from resilience.cache.connection import Bound, TcpConnection, TlsConnection, UnixConnection
+from resilience.tls import policy
+from resilience.tls.trust import Trust
 
 DIALS = 4  # at once in this process; while there are so many, no link gets a second one
 
@@ -100,6 +103,7 @@ class Dialler:
     def __init__(self, server: Server, clock: Callable[[], float]) -> None:
         self._server, self._clock = server, clock
         self._context: Any = None  # redis-py builds one per connection, for 20 to 60 ms
+        self._trust: Trust | None = None  # which is in it, besides what redis-py's options say
 
     def dial(self, connection: Bound) -> None:
         """Connect it. Raises redis-py's exceptions only, and closes it then."""
@@ -168,12 +172,11 @@ class Dialler:
             sock.settimeout(self._left(ends))
             connection.take_over(connection._wrap_socket_with_ssl(sock))  # type: ignore[no-untyped-call] # noqa: SLF001
             return
-        context = self._context
-        if context is None:
-            # redis-py does not give its context away; an unconnected socket does no handshake.
-            unused = connection._wrap_socket_with_ssl(socket.socket())  # type: ignore[no-untyped-call] # noqa: SLF001
-            with unused:
-                context = self._context = unused.context
+        trust, context = trust_of(connection), self._context
+        if context is None or trust != self._trust or trust.insecure:
+            context = context_of(connection)
+            trust.add_to(context)
+            self._context, self._trust = context, trust
         secured = context.wrap_socket(
             sock, server_hostname=connection.host, do_handshake_on_connect=False
         )
@@ -186,6 +189,22 @@ class Dialler:
         if left <= 0:
             raise TimeoutError
         return left
+
+
+def context_of(connection: SSLConnection) -> ssl.SSLContext:
+    """What redis-py makes of the options of a connection, which it does not give away."""
+    # A socket that is not connected does no handshake.
+    with socket.socket() as blank:
+        unused = connection._wrap_socket_with_ssl(blank)  # noqa: SLF001
+        with unused:
+            context: ssl.SSLContext = unused.context
+    return context
+
+
+def trust_of(connection: SSLConnection) -> Trust:
+    """What our settings add to the options of a connection, which beat them."""
+    trust = policy.trust_of("redis", connection.host, connection.port)
+    return replace(trust, client_cert=None) if connection.certfile else trust
 
 
 def _rank(error: OSError) -> int:

@@ -27,6 +27,7 @@ import langsmith.utils
 import requests
 from requests.adapters import HTTPAdapter
 
+from resilience.tls import policy
 from resilience.tls.trust import Trust
 
 CONNECT = 2.0  # seconds for a TCP connection, and again for TLS
@@ -39,7 +40,8 @@ _NO_COMPRESSION = "LANGSMITH_DISABLE_RUN_COMPRESSION"
 class Client(langsmith.Client):
     """``langsmith.Client`` with other defaults; every keyword of it is an option.
 
-    ``trust`` is whom to trust, by default the system's authorities and certifi's. ``timeout_ms``
+    ``trust`` is whom to trust, by default the system's authorities, certifi's and those of
+    ``RESILIENCE["TLS"]["CA"]``. ``timeout_ms``
     is (connect, read), and bounds the SDK's own times too. ``enabled`` True or False switches
     tracing; None leaves it to LANGSMITH_TRACING, which the SDK takes for on only if it says
     exactly ``true``. Building one talks to nobody, and makes it the process's client.
@@ -48,7 +50,7 @@ class Client(langsmith.Client):
     def __init__(
         self, *, trust: Trust | None = None, enabled: bool | None = None, **options: Any
     ) -> None:
-        trust = trust or Trust.load()
+        trust = trust or Trust.load(*policy.cas())
         # One for each stack: requests writes its ALPN into the one that it is given.
         self._contexts = trust.context(), trust.context()
         self._options = {"timeout_ms": (int(CONNECT * 1000), int(READ * 1000)), **options}

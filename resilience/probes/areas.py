@@ -13,7 +13,7 @@ from resilience.errors import UsageError, did_you_mean
 from resilience.findings import Finding, Level
 from resilience.probes.base import Deadline, Probe
 
-AREAS = ("env", "hosting", "cache", "redis", "components", "audit", "database", "deploy")
+AREAS = ("env", "hosting", "cache", "redis", "tls", "components", "audit", "database", "deploy")
 STAGES = ("build", "predeploy", "run")
 # About source, which an image has from its build on: a running app need not read it again.
 _WHILE_BUILDING = ("audit",)
@@ -30,13 +30,31 @@ def probes_of(areas: Sequence[str] = (), stage: str = "run") -> list[Probe]:
         wanted = set(AREAS) - (set() if stage == "build" else set(_WHILE_BUILDING))
     if "cache" in wanted:  # what explains a broken cache
         wanted.add("redis")
-    return [
-        replace(probe, asked_for=bool(areas))
-        for area in AREAS
-        if area in wanted
-        for probe in _probes_of(area)
-        if stage != "build" or not probe.live
-    ]
+    return _on_tls(
+        [
+            replace(probe, asked_for=bool(areas))
+            for area in AREAS
+            if area in wanted
+            for probe in _probes_of(area)
+            if stage != "build" or not probe.live
+        ]
+    )
+
+
+def _on_tls(probes: list[Probe]) -> list[Probe]:
+    """What is reached through TLS stands on it, so a bad certificate is one root cause."""
+    servers = {
+        origin: probe.subject
+        for probe in probes
+        for origin in getattr(getattr(probe, "endpoint", None), "origins", ())
+    }
+
+    def standing(probe: Probe) -> Probe:
+        origin = getattr(getattr(probe, "target", None), "origin", probe.subject)
+        server = servers.get(origin, probe.subject)
+        return probe if server == probe.subject else replace(probe, needs=(*probe.needs, server))
+
+    return [standing(probe) for probe in probes]
 
 
 def _probes_of(area: str) -> list[Probe]:

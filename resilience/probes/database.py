@@ -69,7 +69,7 @@ class Database(Probe):
             yield missing
             return
         try:
-            with _own_connection(self.alias, deadline) as connection:
+            with own_connection(self.alias, deadline) as connection:
                 yield from self._examine(connection)
         except Exception as error:  # noqa: BLE001 - drivers and odd settings raise anything
             yield self._failed(error)
@@ -162,7 +162,7 @@ class Database(Probe):
 
 
 @contextmanager
-def _own_connection(alias: str, deadline: Deadline) -> Iterator[BaseDatabaseWrapper]:
+def own_connection(alias: str, deadline: Deadline) -> Iterator[BaseDatabaseWrapper]:
     """A connection that nobody else uses, with a connect timeout unless the project has its own.
 
     Not one of a pool either, which would keep it open and wait 30 s for a server that is down.

@@ -1,6 +1,7 @@
 """Can this process use its Redis? Stage by stage, so that the first broken one is the answer.
 
-DNS → TCP → TLS (``rediss``) → AUTH → PING → SELECT → INFO → write, read and delete of one key.
+DNS → TCP → TLS (``rediss``) → AUTH → PING → SELECT → INFO → one key written, read and deleted, with
+every right that the cache needs → what will not work for long.
 No retries: redis-py's ten turn a wrong password into 4 s of silence. Protocol 2: its replies name
 a missing or needless password, which protocol 3 hides in HELLO.
 """
@@ -11,8 +12,9 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+from resilience import conf
 from resilience.findings import Fact, Finding, Level
-from resilience.probes import env, network, targets
+from resilience.probes import env, info, network, outlook, railway, targets, wire
 from resilience.probes.base import Deadline, Probe
 from resilience.probes.conversation import Conversation
 
@@ -31,8 +33,15 @@ def probes() -> list[Probe]:
             if known != probe.subject:
                 probe = replace(probe, needs=(known,))
         if probe not in found:
-            found.append(probe)
+            found += [probe, *address_of(probe)]
     return found
+
+
+def address_of(probe: Probe) -> list[Probe]:
+    """The probe of the address itself, for one that tells something."""
+    if isinstance(probe, Redis) and railway.is_proxy(probe.target.host):
+        return [Address(probe.subject)]
+    return []
 
 
 def probe_of(place: targets.Location | targets.Target) -> Probe:
@@ -83,6 +92,18 @@ class Known(Probe):
 
 
 @dataclass(frozen=True)
+class Address(Probe):
+    """Whether Railway's public address is used where the private one is at hand."""
+
+    area = "redis"
+    live = False
+
+    def run(self, deadline: Deadline) -> Iterator[Finding]:  # noqa: ARG002 - it asks nobody
+        if conf.detect_hosting().platform == "railway":
+            yield railway.detour(self.subject)
+
+
+@dataclass(frozen=True)
 class Redis(Probe):
     """One Redis server, examined with the credentials and TLS options of its client."""
 
@@ -97,24 +118,29 @@ class Redis(Probe):
 
     def _stages(self, deadline: Deadline) -> Iterator[Finding]:
         target = self.target
-        sock = self._dial(deadline)
-        conversation = Conversation(self.subject, target, sock, deadline)
+        line = wire.Wire(target, self._dial(deadline), deadline)
+        conversation = Conversation(self.subject, target, line, deadline)
         try:
-            conversation.start_tls()
+            conversation.start()
             if target.tls and trusts_anybody(target):
                 yield _unverified(self.subject)
             yield from conversation.authenticate()
-            facts: dict[str, Fact] = {"alias": target.origin, **conversation.greet()}
-            facts.update(conversation.inform())
+            facts = {"alias": target.origin, **outlook.latency(_pings(conversation))}
+            conversation.select()
+            known = conversation.inform()
+            if known is not None:
+                facts.update(known.facts())
             try:
-                conversation.use_key()
+                found = list(_examine(self.subject, target, conversation, known))
             except network.StageFailed as failed:  # how full, which role: it explains much
-                explained = replace(failed.finding, facts={**facts, **failed.finding.facts})
-                raise network.StageFailed(explained) from None
+                raise _explained(failed, known, facts) from None
         finally:
             conversation.close()
+        yield from found
+        yield from outlook.warnings(self.subject, target, known, facts)
         kind = "Writes and reads" if target.writes else "Reads"
-        summary = f"{kind} in {facts['round_trip_ms']} ms; {_describe(facts)}."
+        took = f" in {facts['round_trip_ms']} ms" if "round_trip_ms" in facts else ""
+        summary = f"{kind}{took}; {_describe(known, facts)}."
         yield Finding("redis.ok", Level.OK, self.subject, summary, facts=facts)
 
     def _dial(self, deadline: Deadline) -> socket.socket:
@@ -123,6 +149,40 @@ class Redis(Probe):
             return network.connect_unix(self.subject, target.path, deadline)
         addresses = network.resolve(self.subject, target.host, target.port, deadline)
         return network.connect(self.subject, addresses, target.where, deadline)
+
+
+def _pings(conversation: Conversation) -> list[float]:
+    try:
+        return conversation.ping()
+    except network.StageFailed as failed:
+        if failed.finding.id in info.ANSWERS_UNDER:
+            raise network.StageFailed(conversation.explained(failed.finding)) from None
+        raise
+
+
+def _examine(
+    subject: str, target: targets.Target, conversation: Conversation, known: info.Info | None
+) -> Iterator[Finding]:
+    """What this server is, and one key on it."""
+    if known is not None and known.word("redis_mode") == "sentinel":
+        raise network.failed(
+            "redis.wrong-service",
+            subject,
+            f"{target.where} is a Redis Sentinel: it knows where Redis is, and keeps nothing.",
+            "Use Redis's own address; or name the Sentinels in SENTINELS, with django-redis's "
+            "SentinelClient and SentinelConnectionFactory.",
+        )
+    if target.cluster:
+        conversation.ask_cluster()  # which node has the key, only its own client knows
+    else:
+        yield from conversation.use_key()
+
+
+def _explained(
+    failed: network.StageFailed, known: info.Info | None, facts: dict[str, Fact]
+) -> network.StageFailed:
+    finding = failed.finding if known is None else known.explain(failed.finding)
+    return network.StageFailed(replace(finding, facts={**facts, **finding.facts}))
 
 
 def trusts_anybody(target: targets.Target) -> bool:
@@ -158,8 +218,8 @@ def _behind_sentinel(subject: str) -> Finding:
     )
 
 
-def _describe(facts: dict[str, Fact]) -> str:
-    if "info" in facts:
+def _describe(known: info.Info | None, facts: dict[str, Fact]) -> str:
+    if known is None:
         return "INFO is not allowed for this user"
     most = facts.get("max_memory_mib")
     limit = f" of {most} MiB" if most else " MiB, no limit"

@@ -43,30 +43,31 @@ REPLIES = (
         "A password is sent, but this Redis has none set.",
         "Set requirepass on the server, or remove the password here.",
     ),
-    _reply(
+    _reply(  # of what only a cluster's client sends: rights.py has the rest
         "NOPERM",
         "redis.permission",
-        "The user {user} may not use {command} on the keys {keys}*.",
-        "Grant it: ACL SETUSER {user} +@read +@write +@keyspace +@connection +@scripting ~{keys}*",
+        "This user may not use {command}.",
+        "Grant it to the user of the URL: ACL SETUSER <user> +cluster",
     ),
     _reply(
         "DENIED",
         "redis.protected-mode",
         "Redis runs in protected mode: without a password it answers only to its own host.",
-        "Set requirepass (or an ACL user) on the server and use it here.",
+        "On its own host: CONFIG SET requirepass <password> (and the same in redis.conf), then use "
+        "it in the URL.",
     ),
     _reply(
         "(ERR )?max number of clients",
         "redis.max-clients",
         "Redis has no connection left: maxclients is reached.",
         "Bound the pools (max_connections x processes), look for leaks with CLIENT LIST, then "
-        "raise maxclients.",
+        "raise the limit: CONFIG SET maxclients <number>.",
     ),
     _reply(
         "LOADING",
         "redis.loading",
         "Redis is still loading its data into memory.",
-        "Wait: INFO persistence shows loading_eta_seconds.",
+        "Wait; INFO persistence shows how long.",
     ),
     _reply(
         "READONLY",
@@ -84,14 +85,14 @@ REPLIES = (
         "NOREPLICAS",
         "redis.no-replicas",
         "Redis refuses writes because too few replicas are connected.",
-        "Bring the replicas back, or lower min-replicas-to-write.",
+        "Bring the replicas back; where none are wanted: CONFIG SET min-replicas-to-write 0.",
     ),
     _reply(
         "MISCONF",
         "redis.misconf",
-        "Redis refuses writes because it cannot save its snapshot.",
+        "Redis refuses writes because it cannot save its snapshot; reads still work.",
         "Free or enlarge the server's disk and check its permissions; INFO persistence names the "
-        "last error. For a pure cache switch snapshots off.",
+        'last error. For a pure cache switch snapshots off: CONFIG SET save "".',
     ),
     _reply(
         "OOM",
@@ -104,13 +105,21 @@ REPLIES = (
         "BUSY ",
         "redis.busy",
         "Redis is busy with a script and answers nobody else.",
-        "End it with SCRIPT KILL (FUNCTION KILL), then bound the script.",
+        "End it: SCRIPT KILL (of a function FUNCTION KILL), then bound the script.",
     ),
     _reply(
         "CLUSTERDOWN",
         "redis.cluster-down",
         "The Redis cluster does not serve all of its slots.",
-        "Look at CLUSTER INFO and CLUSTER SHARDS; bring the missing primaries back.",
+        "Look at CLUSTER INFO and CLUSTER SHARDS; bring the missing primaries back. If you want a "
+        "single server: cluster-enabled no, and restart it.",
+    ),
+    _reply(
+        "(ERR )?This instance has cluster support disabled",
+        "redis.cluster-client",
+        "This is a single Redis, and the client is one for a cluster.",
+        "Remove the cluster client (CLIENT_CLASS, REDIS_CLIENT_CLASS, CONNECTION_POOL_CLASS, "
+        "CONNECTION_FACTORY) from OPTIONS.",
     ),
     _reply(
         "MOVED|ASK |CROSSSLOT|(ERR )?SELECT is not allowed in cluster mode",
@@ -131,21 +140,16 @@ REPLIES = (
 _LEVELS = {"redis.auth-unneeded": Level.WARNING}
 
 
-def to_finding(
-    subject: str, reply: str, command: str, *, user: str = "default", keys: str = ""
-) -> Finding:
-    """The finding behind an error reply to ``command``; ``redis.error`` for one without a name.
-
-    ``user`` and ``keys`` (their beginning) fill the sentences about permissions.
-    """
+def to_finding(subject: str, reply: str, command: str) -> Finding:
+    """The finding behind an error reply to ``command``; ``redis.error`` for one without a name."""
     for known in REPLIES:
         if known.pattern.match(reply):
             return Finding(
                 known.id,
                 _LEVELS.get(known.id, Level.ERROR),
                 subject,
-                known.summary.format(user=user, keys=keys, command=command),
-                known.hint.format(user=user, keys=keys),
+                known.summary.format(command=command),
+                known.hint,
                 {"command": command},
             )
     return Finding(

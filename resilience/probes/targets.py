@@ -40,7 +40,11 @@ class InvalidTarget(Exception):
 
 @dataclass(frozen=True)
 class Target:
-    """One Redis server as one client would use it. ``options`` may hold secrets."""
+    """One Redis server as one client would use it. ``options`` may hold secrets.
+
+    ``kind`` is the backend (whose commands it needs), ``cluster`` says that its client is one for a
+    cluster, ``key`` is the probe's as the alias spells it.
+    """
 
     origin: str = field(compare=False)
     host: str = "localhost"
@@ -48,7 +52,9 @@ class Target:
     path: str = ""
     db: int = 0
     tls: bool = False
+    cluster: bool = False
     writes: bool = True
+    kind: str = field(default=OURS, compare=False)
     key: str = field(default=PROBE_KEY, compare=False)
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -57,6 +63,11 @@ class Target:
         """``host:port``, or the path of a socket."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return self.path or f"{host}:{self.port}"
+
+    @property
+    def is_named_by_url(self) -> bool:
+        """Whether nobody knows which keys its client uses."""
+        return self.origin == "argument" and self.key == PROBE_KEY
 
     @property
     def subject(self) -> str:
@@ -74,16 +85,15 @@ class Location:
     options: Mapping[str, Any] = field(repr=False)
     key: str
     writes: bool
+    kind: str
     sentinel: bool
+    cluster: bool
 
     def target(self) -> Target:
         """Raises InvalidTarget."""
-        return parse(
-            self.url,
-            origin=f"caches.{self.alias}",
-            options=self.options,
-            key=self.key,
-            writes=self.writes,
+        found = parse(self.url, origin=f"caches.{self.alias}", options=self.options)
+        return replace(
+            found, key=self.key, writes=self.writes, kind=self.kind, cluster=self.cluster
         )
 
 
@@ -95,8 +105,7 @@ def locations() -> Iterator[Location]:
         if kind is None:
             continue
         options = config.get("OPTIONS") or {}
-        default = getattr(settings, "DJANGO_REDIS_CONNECTION_FACTORY", "")
-        factory = f"{options.get('CONNECTION_FACTORY', default)} {options.get('CLIENT_CLASS', '')}"
+        classes = _classes(options)
         for index, url in enumerate(_split(config.get("LOCATION"), kind)):
             yield Location(
                 alias=alias,
@@ -105,8 +114,18 @@ def locations() -> Iterator[Location]:
                 options=_client_options(options, kind),
                 key=_spelled(config),
                 writes=index == 0,
-                sentinel="Sentinel" in factory,
+                kind=kind,
+                sentinel="Sentinel" in classes,
+                cluster="Cluster" in classes,
             )
+
+
+def _classes(options: Mapping[str, Any]) -> str:
+    """The names of the classes that options choose: they tell what kind of client it is."""
+    default = getattr(settings, "DJANGO_REDIS_CONNECTION_FACTORY", "")
+    names = ("CLIENT_CLASS", "REDIS_CLIENT_CLASS", "CONNECTION_POOL_CLASS", "pool_class")
+    chosen = [options.get("CONNECTION_FACTORY", default), *(options.get(name) for name in names)]
+    return " ".join(str(each) for each in chosen)
 
 
 def redis_kind(backend: str) -> str | None:
@@ -122,14 +141,7 @@ def redis_kind(backend: str) -> str | None:
     return next((found for name in names if (found := _DEFINED.get(name, name)) in known), None)
 
 
-def parse(
-    url: str,
-    *,
-    origin: str,
-    options: Mapping[str, Any] | None = None,
-    key: str = PROBE_KEY,
-    writes: bool = True,
-) -> Target:
+def parse(url: str, *, origin: str, options: Mapping[str, Any] | None = None) -> Target:
     """A URL and client options as a target. Raises InvalidTarget; the URL is never in it."""
     redact.register_settings(options or {})
     try:
@@ -149,10 +161,12 @@ def parse(
             "Remove it where the URL is set.",
         )
     parts = urlsplit(url)
-    if "family" in parse_qs(parts.query):
+    in_url = "family" in parse_qs(parts.query)
+    if in_url or "family" in (options or {}):
+        where = "The Redis URL has ?family=…" if in_url else "The options of Redis have 'family'"
         raise InvalidTarget(
             "redis.family-option",
-            "The Redis URL has ?family=…, an option of Node's ioredis that redis-py refuses.",
+            f"{where}, an option of Node's ioredis that redis-py refuses.",
             "Remove it: redis-py tries IPv6 and IPv4 addresses by itself.",
         )
     if parts.scheme != "unix" and not re.fullmatch(r"/?\d*", parts.path):
@@ -174,8 +188,6 @@ def parse(
         path=merged.get("path", ""),
         db=int(merged.get("db") or 0),
         tls=parts.scheme == "rediss",
-        writes=writes,
-        key=key,
         options=merged,
     )
 
@@ -225,7 +237,7 @@ def spelled_as_configured(target: Target) -> Target:
     for location in locations():
         with contextlib.suppress(InvalidTarget):
             if location.target().where == target.where:
-                return replace(target, key=location.key)
+                return replace(target, key=location.key, kind=location.kind)
     return target
 
 

@@ -12,9 +12,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
+from resilience.simulation import keys
+from resilience.simulation.keys import NOT_A_NUMBER, Keys, integer
 from resilience.simulation.listener import Listener
 from resilience.simulation.resp import (
-    MAX_ARGUMENTS,
     RESP3,
     ErrorReply,
     ProtocolError,
@@ -58,8 +59,6 @@ connected_slaves:0
 """
 
 UNKNOWN: Final = ErrorReply("ERR unknown command")
-SYNTAX: Final = ErrorReply("ERR syntax error")
-NOT_A_NUMBER: Final = ErrorReply("ERR value is not an integer or out of range")
 
 
 @dataclass
@@ -77,8 +76,14 @@ class _Command(NamedTuple):
     run: Callable[[FakeRedis, _Session, list[bytes]], Reply]
 
 
+def _on_keys(run: keys.Run) -> Callable[[FakeRedis, _Session, list[bytes]], Reply]:
+    return lambda fake, session, arguments: run(fake._keys, session.database, arguments)  # noqa: SLF001 - its own
+
+
 class FakeRedis(Listener):
-    """A small Redis server: SET GET MGET DEL UNLINK PTTL PING AUTH SELECT HELLO CLIENT INFO.
+    """A small Redis server.
+
+    SET GET MGET EXISTS DEL UNLINK PTTL PEXPIRE PERSIST SCAN PING AUTH SELECT HELLO CLIENT INFO.
 
     ::
 
@@ -126,9 +131,9 @@ class FakeRedis(Listener):
         self.delay = delay
         self.resp3 = resp3
         self.commands: list[str] = []
-        self._clock = clock
         self._data_lock = threading.Lock()
         self._data: dict[tuple[int, bytes], tuple[bytes, float | None]] = {}
+        self._keys = Keys(self._data, clock)
 
     @property
     def url(self) -> str:
@@ -186,7 +191,7 @@ class FakeRedis(Listener):
         return "OK"
 
     def _select(self, session: _Session, arguments: list[bytes]) -> Reply:
-        index = _integer(arguments[0])
+        index = integer(arguments[0])
         if index is None:
             return NOT_A_NUMBER
         if not 0 <= index < DATABASES:
@@ -196,7 +201,7 @@ class FakeRedis(Listener):
 
     def _hello(self, session: _Session, arguments: list[bytes]) -> Reply:
         if arguments:
-            version = _integer(arguments[0])
+            version = integer(arguments[0])
             if version not in (2, RESP3):
                 return ErrorReply("NOPROTO unsupported protocol version")
             if "AUTH" in self.errors and b"AUTH" in (word.upper() for word in arguments[1:]):
@@ -226,78 +231,20 @@ class FakeRedis(Listener):
     def _info(self, _: _Session, __: list[bytes]) -> Reply:
         return INFO.replace("\n", "\r\n").encode()
 
-    def _get(self, session: _Session, arguments: list[bytes]) -> Reply:
-        return self._find(session, arguments[0])[0]
-
-    def _mget(self, session: _Session, arguments: list[bytes]) -> Reply:
-        return [self._find(session, key)[0] for key in arguments]
-
-    def _pttl(self, session: _Session, arguments: list[bytes]) -> Reply:
-        value, until = self._find(session, arguments[0])
-        if value is None:
-            return -2
-        return -1 if until is None else round((until - self._clock()) * 1000)
-
-    def _set(self, session: _Session, arguments: list[bytes]) -> Reply:
-        key, value, *options = arguments
-        until: float | None = None
-        condition = None
-        while options:
-            option = options.pop(0).upper()
-            if option in (b"NX", b"XX") and condition in (None, option):
-                condition = option
-            elif option in (b"EX", b"PX") and until is None and options:
-                amount = _integer(options.pop(0))
-                if amount is None:
-                    return NOT_A_NUMBER
-                if amount <= 0:
-                    return ErrorReply("ERR invalid expire time in 'set' command")
-                until = self._clock() + (amount if option == b"EX" else amount / 1000)
-            else:
-                return SYNTAX
-        exists = self._find(session, key)[0] is not None
-        if (condition == b"NX" and exists) or (condition == b"XX" and not exists):
-            return None
-        self._data[session.database, key] = (value, until)
-        return "OK"
-
-    def _delete(self, session: _Session, arguments: list[bytes]) -> Reply:
-        found = [key for key in set(arguments) if self._find(session, key)[0] is not None]
-        for key in found:
-            del self._data[session.database, key]
-        return len(found)
-
-    def _find(self, session: _Session, key: bytes) -> tuple[bytes | None, float | None]:
-        """Value and expiry of a key; an expired one is dropped."""
-        value, until = self._data.get((session.database, key), (None, None))
-        if until is not None and until <= self._clock():
-            del self._data[session.database, key]
-            return None, None
-        return value, until
-
     _commands: ClassVar = {
         "AUTH": _Command(1, 2, _auth),
         "CLIENT": _Command(1, 64, _client),
-        "DEL": _Command(1, MAX_ARGUMENTS, _delete),
-        "GET": _Command(1, 1, _get),
         "HELLO": _Command(0, 6, _hello),
         "INFO": _Command(0, 64, _info),
-        "MGET": _Command(1, MAX_ARGUMENTS, _mget),
         "PING": _Command(0, 1, _ping),
-        "PTTL": _Command(1, 1, _pttl),
         "SELECT": _Command(1, 1, _select),
-        "SET": _Command(2, 8, _set),
-        "UNLINK": _Command(1, MAX_ARGUMENTS, _delete),
+        **{
+            name: _Command(row.fewest, row.most, _on_keys(row.run))
+            for name, row in keys.COMMANDS.items()
+        },
     }
 
 
 def _name(word: bytes) -> str:
     """Spell a command's name as Redis lists it; bytes that are no name may be a secret: ``?``."""
     return word.decode().upper() if NAME.fullmatch(word) else "?"
-
-
-def _integer(word: bytes) -> int | None:
-    try:
-        return int(word)
-    except ValueError:
-        return None

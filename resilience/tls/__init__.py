@@ -1,1 +1,1 @@
-"""TLS: why a handshake failed."""
+"""TLS: whom we trust, what a handshake shows, and why it failed."""

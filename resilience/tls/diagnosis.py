@@ -10,6 +10,9 @@ from __future__ import annotations
 import ssl
 from typing import NamedTuple
 
+from resilience.errors import InsecureExpired
+from resilience.tls.pinning import PinMismatch
+
 
 class Diagnosis(NamedTuple):
     """The finding id of a cause, one sentence, and the next step."""
@@ -164,6 +167,8 @@ _BUNDLE_MISSING = Diagnosis(
     "A certificate or key file of this client's configuration is missing or may not be read.",
     "Correct the path, mount the file there, or let this user read it.",
 )
+_WITHOUT_FLAGS = 0x3FFFF  # err.h: ERR_R_PEM_LIB is ERR_LIB_PEM and a flag
+_LIBRARIES = (9, 11)  # ERR_LIB_PEM, ERR_LIB_X509
 _BUNDLE_BROKEN = Diagnosis(
     "tls.bundle-broken",
     "A certificate or key file of this client's configuration cannot be used.",
@@ -171,9 +176,23 @@ _BUNDLE_BROKEN = Diagnosis(
 )
 
 
+_OTHER_KEY = Diagnosis(
+    "tls.pin-mismatch",
+    "The server has another key than the pinned one.",
+    "Ask whoever runs the server whether its key was changed. Only then replace the pin; "
+    "otherwise somebody else answers.",
+)
+_OVER = Diagnosis(
+    "tls.insecure-expired",
+    "Verification was switched off until a day that has passed, so the connection is refused.",
+    'Remove the entry from RESILIENCE["TLS"]["INSECURE"] and do what checktls says instead.',
+)
+
+
 # The first class that fits decides.
 _BY_CLASS: tuple[tuple[tuple[type[BaseException], ...], Diagnosis], ...] = (
     ((TimeoutError,), _TIMEOUT),
+    ((InsecureExpired,), _OVER),
     ((FileNotFoundError, IsADirectoryError, PermissionError), _BUNDLE_MISSING),
     ((ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError), _RESET),
 )
@@ -181,6 +200,10 @@ _BY_CLASS: tuple[tuple[tuple[type[BaseException], ...], Diagnosis], ...] = (
 
 def diagnose(error: BaseException) -> Diagnosis:
     """The cause behind an exception of a TLS connection attempt."""
+    if isinstance(error, PinMismatch):
+        return _OTHER_KEY._replace(
+            summary=f"The server has another key than the pinned one; its pin is {error.found}."
+        )
     if isinstance(error, ssl.SSLCertVerificationError):
         return _BY_CODE.get(error.verify_code, _OTHER_CODE)
     for classes, diagnosis in _BY_CLASS:
@@ -190,6 +213,12 @@ def diagnose(error: BaseException) -> Diagnosis:
     for mnemonic, diagnosis in _BY_REASON:
         if reason.endswith(mnemonic):
             return diagnosis
-    if getattr(error, "library", None) in ("X509", "PEM") or not isinstance(error, ssl.SSLError):
+    if not isinstance(error, ssl.SSLError) or _is_of_a_file(error):
         return _BUNDLE_BROKEN
     return _RESET
+
+
+def _is_of_a_file(error: ssl.SSLError) -> bool:
+    """A file without any PEM block is an error of the library SSL, which passes PEM's on."""
+    passed_on = (error.errno or 0) & _WITHOUT_FLAGS
+    return getattr(error, "library", None) in ("X509", "PEM") or passed_on in _LIBRARIES

@@ -10,6 +10,7 @@ import atexit
 import base64
 import binascii
 import hashlib
+import logging
 import os
 import re
 import shutil
@@ -18,11 +19,16 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from itertools import zip_longest
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from resilience.env import regular
+from resilience.errors import InsecureExpired
+from resilience.tls import pinning
+
+logger = logging.getLogger("resilience.tls")
 
 # Where distributions keep their bundle, for a Python that was built on another one.
 _ELSEWHERE = (
@@ -54,21 +60,42 @@ class Problem(NamedTuple):
     said: str
 
 
+class Insecure(NamedTuple):
+    """For whom verification is off, why, and the last day of it."""
+
+    name: str
+    reason: str
+    until: date
+
+    def is_over(self, today: date | None = None) -> bool:
+        """Whether ``until`` has passed, in UTC."""
+        return (today or datetime.now(UTC).date()) > self.until
+
+
 @dataclass(frozen=True)
 class Trust:
     """The certificates (DER, each once), where they came from, and what had to be skipped.
 
     Equal when they trust the same. Every call of ``context()`` gives a new object, because
     libraries change the one they are given.
+
+    ``strict``: whether the rules of RFC 5280 are insisted on (VERIFY_X509_STRICT), None as this
+    Python's default. ``pins``: keys that take the place of issuer and name. ``client_cert``: the
+    files of a certificate and of its key, None if both are in one. ``insecure``: verification is
+    off, with reason and date.
     """
 
     certificates: tuple[bytes, ...] = field(repr=False)
     sources: tuple[Source, ...] = field(compare=False)
     problems: tuple[Problem, ...] = field(compare=False)
+    strict: bool | None = None
+    pins: tuple[str, ...] = ()
+    client_cert: tuple[str, str | None] | None = field(default=None, repr=False)
+    insecure: Insecure | None = None
 
     @classmethod
-    def load(cls, ca: str | os.PathLike[str] | None = None) -> Trust:
-        """Read the stores: those of the system, certifi's, and ``ca``, a path or PEM text.
+    def load(cls, *cas: str | os.PathLike[str] | None) -> Trust:
+        """Read the stores: those of the system, certifi's, and ``cas``, paths or PEM texts.
 
         SSL_CERT_FILE and SSL_CERT_DIR name the system's, as for OpenSSL. Never raises for what a
         file holds or that it is missing: that is in ``problems``.
@@ -77,23 +104,78 @@ class Trust:
         sources = []
         for name, read in (("system", _system), ("certifi", _certifi)):
             sources.append(Source(name, read(reading)))
-        if ca is not None:
-            sources.append(Source("user", _user(reading, ca)))
+        given = [ca for ca in cas if ca is not None]
+        if given:
+            sources.append(Source("user", sum(_user(reading, ca) for ca in given)))
         return cls(tuple(reading.certificates), tuple(sources), tuple(reading.problems))
+
+    @classmethod
+    def only(cls, *cas: str | os.PathLike[str]) -> Trust:
+        """Nothing but these paths or PEM texts, as libpq trusts its ``sslrootcert``."""
+        reading = _Reading()
+        source = Source("user", sum(_user(reading, ca) for ca in cas))
+        return cls(tuple(reading.certificates), (source,), tuple(reading.problems))
 
     def context(self) -> ssl.SSLContext:
         """Make a client's context that checks the certificate and the name, and trusts only this.
 
-        As strict as ``ssl.create_default_context`` is on the same Python; a name that stands only
-        in the subject (CN) counts on none.
+        As strict as ``ssl.create_default_context`` is on the same Python, unless ``strict`` says
+        otherwise; a name that stands only in the subject (CN) counts on none. Raises
+        InsecureExpired, and OSError or SSLError for a client certificate that cannot be loaded.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.hostname_checks_common_name = False
         if sys.version_info >= (3, 13):
             context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
+        self.add_to(context)
+        return context
+
+    def add_to(self, context: ssl.SSLContext) -> None:
+        """Have somebody else's context trust this too, on top of what it trusts.
+
+        For clients that build their own. What does not verify before does not verify after, unless
+        there are pins. Raises as ``context()``.
+        """
+        if self.insecure is not None and self.insecure.is_over():
+            raise InsecureExpired(
+                f"TLS verification of {self.insecure.name} was switched off until "
+                f"{self.insecure.until}, which is over. Remove the entry from "
+                'RESILIENCE["TLS"]["INSECURE"], and do what checktls says instead.'
+            )
         if self.certificates:
             context.load_verify_locations(cadata=b"".join(self.certificates))
-        return context
+        if self.strict is not None:
+            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+            context.verify_flags |= ssl.VERIFY_X509_STRICT if self.strict else 0
+        if self.client_cert is not None:
+            # A key with a passphrase would otherwise ask for it on the terminal.
+            context.load_cert_chain(*self.client_cert, password="")
+        if self.pins:
+            pinning.demand(context, self.pins)
+        elif self.insecure is not None:
+            name, reason, until = self.insecure
+            logger.warning("TLS of %s is not verified until %s: %s", name, until, reason)
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+
+    def redis_options(self) -> dict[str, Any]:
+        """The same for redis-py, which takes options instead of a context.
+
+        Raises ValueError for pins, which redis-py cannot compare, and InsecureExpired.
+        """
+        if self.pins:
+            raise ValueError("redis-py knows no pins: use resilience.cache, or trust the root")
+        options: dict[str, Any] = {"ssl_ca_data": self.pem() or None}
+        if self.insecure is not None:
+            self.context()  # refuses what is over, logs what is not
+            options.update(ssl_cert_reqs="none", ssl_check_hostname=False)
+        if self.strict is not None:
+            side = "include" if self.strict else "exclude"
+            options[f"ssl_{side}_verify_flags"] = [ssl.VerifyFlags.VERIFY_X509_STRICT]
+        if self.client_cert is not None:
+            certificate, key = self.client_cert
+            options.update(ssl_certfile=certificate, ssl_keyfile=key or certificate)
+        return options
 
     def pem(self) -> str:
         """All certificates as PEM text."""

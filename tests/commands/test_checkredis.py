@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.processes import Ended, doctor, manage, write_project
-from tests.servers import RedisServer, redis_with_limited_user, redis_with_password
+from tests.servers import (
+    RedisServer,
+    redis_server,
+    redis_with_limited_user,
+    redis_with_password,
+)
 
 PASSWORD = "pw-with-special/characters"
 
@@ -52,7 +58,7 @@ def test_a_url_is_examined_whatever_the_app_lacks(guarded):
 
 def test_a_url_is_examined_with_the_keys_that_its_user_may_use(tmp_path):
     """The example project's prefix is opsproject; the user of this server may use no other."""
-    rules = "~opsproject:* -@all +@read +@write +@keyspace +@connection"
+    rules = "~opsproject:* -@all +@read +@write +@keyspace +@connection +@scripting"
     limited = redis_with_limited_user(tmp_path, username="web", password=PASSWORD, rules=rules)
     with limited as server:
         url = server.url(username="web", password=PASSWORD)
@@ -108,3 +114,20 @@ def test_an_unknown_alias_names_those_there_are(guarded):
     assert "Did you mean 'default'?" in ended.err
     local = manage("checkredis", "default")
     assert (local.code, "does not use Redis" in local.err) == (2, True)
+
+
+def test_what_a_loading_redis_says_is_how_long_to_wait(tmp_path):
+    """The hint, executed: ``--wait`` ends as soon as Redis answers."""
+    with redis_server(directory=tmp_path) as server:
+        home = Path(server.command("CONFIG GET", "dir")["dir"])
+        for number in range(400):
+            server.command("SET", f"key:{number}", b"x" * 20)
+        server.command("SAVE")
+        (tmp_path / "dump.rdb").write_bytes((home / "dump.rdb").read_bytes())
+    # Redis's own option for such tests: microseconds for each key.
+    slow = ("--key-load-delay", "8000", "--loading-process-events-interval-bytes", "1024")
+    with redis_server("--dir", str(tmp_path), *slow, directory=tmp_path) as server:
+        at_once = checked(server.url())
+        assert (at_once.code, at_once.ids) == (1, {"redis.loading"})
+        waited = checked(server.url(), "--wait", "20")
+        assert (waited.code, waited.ids) == (0, {"redis.ok"})

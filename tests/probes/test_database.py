@@ -167,7 +167,7 @@ def _open_files() -> Iterator[Path]:
 @pytest.mark.parametrize("name", [":memory:", "file:shared?mode=memory&cache=shared"])
 def test_sqlite__in_memory_is_closed_too(use, name):
     use(file(name))
-    with database._own_connection("default", Deadline(5.0)) as connection:
+    with database.own_connection("default", Deadline(5.0)) as connection:
         connection.ensure_connection()
         driver = connection.connection
     with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
@@ -371,14 +371,14 @@ def _settles_at(watching: psycopg.Connection[Any], count: int, seconds: float = 
 )
 def test_the_connect_timeout(use, options, left, timeout):
     use({**at(1), "OPTIONS": options})
-    with database._own_connection("default", Deadline(left, lambda: 0.0)) as connection:
+    with database.own_connection("default", Deadline(left, lambda: 0.0)) as connection:
         assert connection.settings_dict["OPTIONS"]["connect_timeout"] == timeout
 
 
 def test_a_pool_is_not_used(use):
     """It would open more connections than one, keep them, and wait 30 s for a server."""
     use({**at(1), "OPTIONS": {"pool": {"min_size": 2}}})
-    with database._own_connection("default", Deadline(5.0)) as connection:
+    with database.own_connection("default", Deadline(5.0)) as connection:
         assert "pool" not in connection.settings_dict["OPTIONS"]
     assert connections["default"].settings_dict["OPTIONS"] == {"pool": {"min_size": 2}}
 

@@ -22,7 +22,7 @@ from resilience.simulation.authority import Authority
 from resilience.tls import trust as module
 from resilience.tls.trust import Problem, Source, Trust
 from tests.processes import ROOT, run
-from tests.services import LangSmith
+from tests.tls.pki import Web
 
 CERTIFI = len(Path(certifi.where()).read_text().split("-----BEGIN CERTIFICATE-----")) - 1
 
@@ -54,7 +54,7 @@ def empty_system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return folder
 
 
-def shake(trust: Trust, server: LangSmith, name: str = "localhost") -> None:
+def shake(trust: Trust, server: Web, name: str = "localhost") -> None:
     with socket.create_connection(server.address, 2.0) as plain:
         with trust.context().wrap_socket(plain, server_hostname=name) as secured:
             assert secured.version() == "TLSv1.3"
@@ -64,12 +64,12 @@ def shake(trust: Trust, server: LangSmith, name: str = "localhost") -> None:
 
 
 def test_the_users_authority_is_trusted(ours):
-    with LangSmith("key", tls=ours.server_context("localhost")) as server:
+    with Web(tls=ours.server_context("localhost")) as server:
         shake(Trust.load(ours.ca_pem.decode()), server)
 
 
 def test_the_users_authority_is_trusted__twin__nobody_else_is(ours, theirs):
-    with LangSmith("key", tls=ours.server_context("localhost")) as server:
+    with Web(tls=ours.server_context("localhost")) as server:
         for trust in (Trust.load(), Trust.load(theirs.ca_pem.decode())):
             with pytest.raises(ssl.SSLCertVerificationError) as refused:
                 shake(trust, server)
@@ -80,7 +80,7 @@ def test_the_users_authority_is_trusted__twin__nobody_else_is(ours, theirs):
     ("name", "expired", "code"), [("127.0.0.1", False, 64), ("other", False, 62), (None, True, 10)]
 )
 def test_trust_is_no_reason_to_skip_the_other_checks(ours, name, expired, code):
-    with LangSmith("key", tls=ours.server_context("localhost", expired=expired)) as server:
+    with Web(tls=ours.server_context("localhost", expired=expired)) as server:
         with pytest.raises(ssl.SSLCertVerificationError) as refused:
             shake(Trust.load(ours.ca_pem.decode()), server, name or "localhost")
     assert refused.value.verify_code == code
@@ -91,14 +91,14 @@ def test_the_systems_variables_reach_it(ours, monkeypatch, tmp_path):
     monkeypatch.setenv("SSL_CERT_FILE", str(ours.write_ca(tmp_path / "ca.pem")))
     trust = Trust.load()
     assert trust.sources == (Source("system", 1), Source("certifi", CERTIFI))
-    with LangSmith("key", tls=ours.server_context("localhost")) as server:
+    with Web(tls=ours.server_context("localhost")) as server:
         shake(trust, server)
     assert ssl.create_default_context().cert_store_stats()["x509"] == 1
 
 
 def test_a_library_that_takes_only_a_file(ours, monkeypatch):
     """What requests trusts with the bundle, and its twin without."""
-    with LangSmith("key", tls=ours.server_context("localhost")) as server:
+    with Web(tls=ours.server_context("localhost")) as server:
         bundle = Trust.load(ours.ca_pem.decode()).bundle()
         assert requests.get(f"{server.origin}/info", verify=str(bundle), timeout=2).ok
         with pytest.raises(requests.exceptions.SSLError):
@@ -284,7 +284,7 @@ def test_without_any_certificate_nothing_is_trusted(ours, monkeypatch, tmp_path)
     assert trust.certificates == ()
     assert trust.problems[0].id == "tls.bundle-missing"
     assert trust.context().cert_store_stats()["x509"] == 0
-    with LangSmith("key", tls=ours.server_context("localhost")) as server:
+    with Web(tls=ours.server_context("localhost")) as server:
         with pytest.raises(ssl.SSLCertVerificationError):
             shake(trust, server)
 
@@ -296,7 +296,7 @@ PIECES = st.one_of(
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(PIECES, max_size=8))
 def test_any_mixture_gives_the_good_ones_in_order_and_names_the_rest(pieces):

@@ -16,7 +16,7 @@ from resilience.probes.base import Probe
 
 class Command(ReportCommand):
     help = (
-        "Examine environment, hosting, caches, Redis, databases and deployment settings, all at "
+        "Examine environment, hosting, caches, Redis, TLS, databases and deploy settings, all at "
         "once, and name the root cause of what fails. Exit status: 0 fine, 1 a finding at or "
         "above --fail-level, 2 usage, 3 a critical subject gave no answer in time."
     )

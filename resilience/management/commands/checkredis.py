@@ -14,8 +14,9 @@ from resilience.probes.base import Probe
 
 class Command(ReportCommand):
     help = (
-        "Examine Redis stage by stage: DNS, TCP, TLS, AUTH, PING, INFO, and one key written, read "
-        "and deleted. Without arguments every Redis of CACHES. Exit status as checkdeploy's."
+        "Examine Redis stage by stage: DNS, TCP, TLS, AUTH, PING, INFO, one key written, read and "
+        "deleted, the rights of its user, and what will not work for long. Without arguments "
+        "every Redis of CACHES. Exit status as checkdeploy's."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -31,7 +32,7 @@ class Command(ReportCommand):
     def probes(self, options: dict[str, Any]) -> Sequence[Probe]:
         words = options["targets"]
         if not words:
-            return [redis.probe_of(location) for location in targets.configured()]
+            return _probes(targets.configured())
         self.app = not all(isinstance(word, targets.Target) for word in words)
         places: list[targets.Target | targets.Location] = []
         for word in words:
@@ -39,7 +40,12 @@ class Command(ReportCommand):
                 places.append(targets.spelled_as_configured(word))
             else:
                 places += targets.of_alias(word)
-        return [redis.probe_of(place) for place in places]
+        return _probes(places)
+
+
+def _probes(places: Sequence[targets.Target | targets.Location]) -> list[Probe]:
+    probes = [redis.probe_of(place) for place in places]
+    return [each for probe in probes for each in (probe, *redis.address_of(probe))]
 
 
 def _url_or_alias(word: str) -> targets.Target | str:
