@@ -77,7 +77,10 @@ class _Conversation(BaseHTTPRequestHandler):
     server: _Service  # type: ignore[assignment]
 
     def _answer(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        if len(body) < length:
+            return  # the client has given up in the middle
         headers = {name.lower(): value for name, value in self.headers.items()}
         answer = self.server.take(Request(self.command, self.path, headers, body))
         content = json.dumps(answer.body).encode()
