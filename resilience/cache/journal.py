@@ -180,6 +180,24 @@ class Journal:
                     taken.append((name, Mask(mark, ())))
             return taken
 
+    def done_many(self, taken: Iterable[tuple[str, Mask]]) -> list[str]:
+        """done() for what take() gave, in one go: requests wait for it; those that are free now."""
+        free = []
+        with self._lock:
+            for name, mask in taken:
+                mark = self._marks.get(name)
+                if mark is mask.mark and mark is not None:
+                    del self._marks[name]
+                    self._flushed += 1
+                    if mark.unknown:
+                        self._doubt(name, mark.owner)
+                elif mark is not None:
+                    self._of(mark.owner).queue.append(name)
+                    continue
+                free.append(name)
+            self._settle()
+        return free
+
     def land(self, taken: Iterable[tuple[str, Mask]]) -> None:
         """What was done about them is over, whatever came of it."""
         for _, mask in taken:

@@ -374,7 +374,7 @@ def test_what_is_written_while_the_flusher_asks_is_not_taken_along(
         thread.join()
         assert added == [True]
         assert flushed(cache)
-        assert cache.get("job") == ("mine" if waits else None)
+        assert until(lambda: cache.get("job") == ("mine" if waits else None))
 
 
 # ── too many ────────────────────────────────────────────────────────────────────────────────────
