@@ -27,8 +27,9 @@ class Breaker:
 
     ``closed`` is all that the hot path reads, without the lock. ``since`` is the clock (seconds)
     of the last opening or closing: probing in between does not move it. ``latest`` is how long the
-    last recorded call took (seconds). ``on_change(old, new, why)`` runs in the thread that caused
-    the change, outside the lock: two changes in a moment may be told in either order.
+    last recorded call took (seconds), ``answered`` when the last one succeeded (on the clock).
+    ``on_change(old, new, why)`` runs in the thread that caused the change, outside the lock: two
+    changes in a moment may be told in either order.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Breaker:
         self.since = clock()
         self.forced: Literal["open", "closed"] | None = None
         self.latest = 0.0
+        self.answered = 0.0
         self._clock = clock
         # Reentrant: a finalizer or a signal handler may use the cache while its thread holds this.
         self._lock = threading.RLock()
@@ -55,7 +57,8 @@ class Breaker:
         if self._row:
             with self._lock:
                 self._row = self._hard_row = 0
-        second = int(self._clock())
+        self.answered = now = self._clock()
+        second = int(now)
         if second != self._second:
             with self._lock:
                 self._turn(second)

@@ -200,9 +200,9 @@ class Journal:
 
     def land(self, taken: Iterable[tuple[str, Mask]]) -> None:
         """What was done about them is over, whatever came of it."""
-        for _, mask in taken:
-            if mask.mark is not None and mask.mark.flight is not None:
-                mask.mark.flight.set()
+        for flight in {mask.mark.flight for _, mask in taken if mask.mark is not None}:
+            if flight is not None:
+                flight.set()
 
     def put_back(self, taken: Iterable[tuple[str, Mask]], owner: str) -> None:
         """They could not be freed now."""

@@ -188,8 +188,13 @@ def _fell_back(before: dict[str, Any], after: dict[str, Any], *, as_told: bool) 
     if after["state"] == "memory":
         return False
     open_ = any(after[role]["state"] != "closed" for role in ("read", "write"))
-    counted = after["fallbacks"] > before["fallbacks"] or after["journal"]["keys"]
+    counted = after["fallbacks"] > before["fallbacks"] or _journaled(after) > _journaled(before)
     return bool(open_ or counted or (not as_told and after["last_error"]))
+
+
+def _journaled(status: dict[str, Any]) -> int:
+    """How many keys ever were: those of an outage that has ended are taken out of Redis later."""
+    return int(status["journal"]["keys"] + status["journal"]["flushed"])
 
 
 def _facts(status: dict[str, Any]) -> dict[str, Fact]:

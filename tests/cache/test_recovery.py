@@ -16,7 +16,7 @@ import pytest
 from django.core.cache import caches
 from redis.exceptions import ResponseError
 
-from resilience.cache import journal, state
+from resilience.cache import flusher, journal, state
 from resilience.cache.journal import Journal
 from resilience.errors import CacheUnavailable
 from resilience.simulation import faults
@@ -375,6 +375,30 @@ def test_what_is_written_while_the_flusher_asks_is_not_taken_along(
         assert added == [True]
         assert flushed(cache)
         assert until(lambda: cache.get("job") == ("mine" if waits else None))
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["asked", "twin: nobody asks"])
+def test_a_batch_waits_for_a_moment_between_requests_but_not_for_long(fresh, asked):
+    with alias(fresh.url(), OPERATION_TIMEOUT=LONG) as cache:
+        cache.get("a")
+        now = (state := state_of(cache)).clock()
+        state.clock = state.read._clock = state.write._clock = lambda: now
+        state.flusher.stop()  # no thread: the turns are taken here
+        names = [f":1:{number}" for number in range(3 * flusher.BATCH)]
+        state.journal.add(names, state.flusher._owner, unknown=False)
+
+        def freed(later: float) -> int:
+            """How many batches by then."""
+            nonlocal now
+            now += later
+            if asked:
+                cache.get("a")
+            state.flusher.turn()
+            return state.journal.snapshot()["flushed"] // flusher.BATCH
+
+        assert freed(1.0) == 1
+        assert freed(flusher.PAUSE) == (1 if asked else 2)
+        assert freed(flusher.PATIENCE - flusher.PAUSE) == (2 if asked else 3)
 
 
 # ── too many ────────────────────────────────────────────────────────────────────────────────────

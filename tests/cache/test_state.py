@@ -271,6 +271,7 @@ def test_what_was_written_in_one_outage_is_not_served_in_the_next(fresh):
         assert cache.get("written") == 7
         proxy.fault = None
         assert until(closed)
+        assert until(lambda: state.status()["journal"]["keys"] == 0)  # until then it is its own
         proxy.fault = proxies.Refuse()
         open_both_reads = [cache.get("written") for _ in range(10)]
         assert open_both_reads == [None] * 10

@@ -415,6 +415,9 @@ def test_ours__its_circuit_is_open(settings, tmp_path):
         state.force("default", "open", "write")
         assert ids() == ["cache.fallback"]
         state.force("default", "closed")
+        # What the outage left is still being taken out of Redis.
+        own: Any = caches["default"]
+        own._state.journal.add(["of another alias"], "another:*", unknown=False)
         assert ids() == ["cache.ok"]
 
 
