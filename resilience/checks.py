@@ -12,7 +12,7 @@ from resilience.findings import Finding, Level
 from resilience.probes import areas, limits, sessions
 from resilience.probes.base import Deadline
 
-_STATIC_AREAS = ("env", "cache", "redis", "tls", "components")
+_STATIC_AREAS = ("env", "cache", "redis", "tls", "langsmith", "components")
 
 
 @checks.register("resilience")

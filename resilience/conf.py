@@ -186,7 +186,7 @@ def _platform(value: object) -> str | None:
     return hosting.by_slug(value).slug
 
 
-_OTHER_SUBJECTS = ("redis", "tls", "env", "hosting", "deploy")
+_OTHER_SUBJECTS = ("redis", "tls", "langsmith", "env", "hosting", "deploy")
 _CHECKS = {
     "COMPONENTS": _components,
     "CRITICAL": _critical,

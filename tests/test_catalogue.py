@@ -16,7 +16,10 @@ PACKAGE = Path(catalogue.__file__).parent
 PAGE = PACKAGE / "findings.md"
 # In the order of the report. An id of another area fails test_every_finding_is_of_a_known_area.
 AREAS = tuple(
-    "conf django env hosting cache redis dns tcp tls components audit database deploy probe".split()
+    (
+        "conf django env hosting cache redis dns tcp tls langsmith components audit database "
+        "deploy probe"
+    ).split()
 )
 ID = re.compile(rf"(?:{'|'.join(AREAS)})\.[a-z0-9]+(?:-[a-z0-9]+)*")
 IMPORTERS = {"import_module", "import_string", "getLogger"}

@@ -4,7 +4,8 @@ The SDK talks through requests (traces, all older calls) and through httpx2 or h
 resources), each with a trust store of its own. Its sending thread keeps a process alive and is
 missing in a forked child. What is mended here:
 
-- both stacks verify with a context of one :class:`~resilience.tls.trust.Trust`
+- both stacks follow ``RESILIENCE["TLS"]`` for ``langsmith``, or for the HOST:PORT of the address:
+  CA, RELAX_STRICT, PINS, CLIENT_CERT and INSECURE
 - no request waits longer than CONNECT and READ, and the stacks repeat none
 - the thread is a daemon; what it has not sent is flushed at exit, for FLUSH seconds at most
 - a client from before a fork is built anew in the child, in place, when it is used there
@@ -16,43 +17,50 @@ To import this module is to import the SDK, up to 3 s: name it in BACKEND, impor
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import ssl
 import threading
 import weakref
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import langsmith
 import langsmith.utils
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPSConnection
 
-from resilience.tls import policy
+from resilience.errors import InsecureExpired
+from resilience.tls import pinning, policy
 from resilience.tls.trust import Trust
+
+logger = logging.getLogger("resilience.components")
 
 CONNECT = 2.0  # seconds for a TCP connection, and again for TLS
 READ = 5.0  # seconds until the next bytes of an answer
-FLUSH = 2.0  # seconds at exit
+FLUSH = 1.25  # seconds at exit, which shall take no more than 2 on a busy machine too
 _POOL = 33  # connections: the SDK sends with 32 threads at most, and one for a caller
+_HTTP, _HTTPS = 80, 443
 _NO_COMPRESSION = "LANGSMITH_DISABLE_RUN_COMPRESSION"
 
 
 class Client(langsmith.Client):
     """``langsmith.Client`` with other defaults; every keyword of it is an option.
 
-    ``trust`` is whom to trust, by default the system's authorities, certifi's and those of
-    ``RESILIENCE["TLS"]["CA"]``. ``timeout_ms``
-    is (connect, read), and bounds the SDK's own times too. ``enabled`` True or False switches
-    tracing; None leaves it to LANGSMITH_TRACING, which the SDK takes for on only if it says
-    exactly ``true``. Building one talks to nobody, and makes it the process's client.
+    ``trust`` is whom to trust, by default what ``RESILIENCE["TLS"]`` says. ``timeout_ms`` is
+    (connect, read), and bounds the SDK's own times too. ``enabled`` True or False switches tracing;
+    None leaves it to LANGSMITH_TRACING, which the SDK takes for on only if it says exactly
+    ``true``. Building one talks to nobody, and makes it the process's client. Raises OSError and
+    SSLError for a client certificate that cannot be loaded.
     """
 
     def __init__(
         self, *, trust: Trust | None = None, enabled: bool | None = None, **options: Any
     ) -> None:
-        trust = trust or Trust.load(*policy.cas())
-        # One for each stack: requests writes its ALPN into the one that it is given.
-        self._contexts = trust.context(), trust.context()
+        self._given = trust
+        self._contexts: _Contexts | None = None
         self._options = {"timeout_ms": (int(CONNECT * 1000), int(READ * 1000)), **options}
         self._foreign = False
         self._lock = threading.Lock()
@@ -70,14 +78,35 @@ class Client(langsmith.Client):
         for cached in (utils.get_env_var, utils.get_tracer_project):
             cached.cache_clear()  # it may have been asked before .env was read
         self._closed = False
-        for_requests, for_httpx = self._contexts
         session = requests.Session()
-        session.verify = for_httpx  # type: ignore[assignment]  # the SDK hands it to httpx as it is
         # With any info given, the SDK's thread asks nobody for it: it has nothing to send yet.
         super().__init__(session=session, info={}, **self._options)
-        adapter = _Adapter(for_requests, *self._timeout)
-        for scheme in ("https://", "http://"):
-            self.session.mount(scheme, adapter)
+        try:  # only now the address is known: it may come from OPTIONS, a variable or a profile
+            self._contexts = self._contexts or self._trusted()
+        except BaseException:
+            super().close(0)  # its thread
+            raise
+        session.verify = self._contexts.httpx  # type: ignore[assignment]  # handed on as it is
+        for prefix, context in self._contexts.requests.items():
+            self.session.mount(prefix, _Adapter(context, *self._timeout))
+
+    def _trusted(self) -> _Contexts:
+        """The policy of the address for the address, that of ``langsmith`` for everybody else.
+
+        So an exception for one HOST:PORT does not follow a redirect to another.
+        """
+        parts = urlsplit(self.api_url)
+        port = parts.port or (_HTTPS if parts.scheme == "https" else _HTTP)
+        own = self._given or policy.trust_of("langsmith", parts.hostname or "", port)
+        others = self._given or policy.trust_of("langsmith")
+        # One for each stack: requests writes its ALPN into the one that it is given.
+        mine = _context(own)
+        shared = mine if own == others else _context(others)
+        return _Contexts(
+            _context(own),
+            {"https://": shared, "http://": shared, f"{parts.scheme}://{parts.netloc}/": mine},
+            only_here=own != others,
+        )
 
     def _settle(self) -> None:
         """In a forked child, become this process's: what the parent had is the parent's."""
@@ -113,14 +142,16 @@ class Client(langsmith.Client):
 
     def _get_langsmith_api(self) -> Any:
         self._settle()
-        api = super()._get_langsmith_api()
-        api.max_retries = 0
-        return api
+        return self._bounded(super()._get_langsmith_api())
 
     def _get_langsmith_api_sync(self) -> Any:
         self._settle()
-        api = super()._get_langsmith_api_sync()
+        return self._bounded(super()._get_langsmith_api_sync())
+
+    def _bounded(self, api: Any) -> Any:
         api.max_retries = 0
+        if self._contexts is not None and self._contexts.only_here:
+            api._client.follow_redirects = False  # noqa: SLF001 - its httpx client
         return api
 
     def flush(self, timeout: float | None = None) -> None:
@@ -136,6 +167,26 @@ class Client(langsmith.Client):
         if not (self._foreign or self._closed):
             self._closed = True
             super().close(timeout)
+
+
+class _Contexts(NamedTuple):
+    """One for httpx, and one for each prefix of an address for requests.
+
+    ``only_here``: there is an exception for this address, and httpx has one context for all.
+    """
+
+    httpx: ssl.SSLContext
+    requests: dict[str, ssl.SSLContext]
+    only_here: bool
+
+
+def _context(trust: Trust) -> ssl.SSLContext:
+    """With verification on again where an exception is over: tracing fails then, nothing else."""
+    try:
+        return trust.context()
+    except InsecureExpired as over:
+        logger.error("LangSmith is verified again: %s", over)  # noqa: TRY400 - it says everything
+        return replace(trust, insecure=None).context()
 
 
 class _Adapter(HTTPAdapter):
@@ -154,8 +205,12 @@ class _Adapter(HTTPAdapter):
 
     def cert_verify(self, conn: Any, *_: Any) -> None:
         """Undo what requests wants to add to the context: another bundle, or no verification."""
-        conn.cert_reqs = "CERT_REQUIRED"
+        # urllib3 sets the mode of the context to this: off only where the policy has it off, and
+        # for pins, which are compared in the handshake instead.
+        conn.cert_reqs = self._context.verify_mode
         conn.ca_certs = conn.ca_cert_dir = None
+        if pinning.demands(self._context):
+            conn.ConnectionCls = _PinnedConnection
 
     def send(self, *args: Any, **options: Any) -> requests.Response:
         """Send within our times; the SDK asks for longer ones when it sends traces."""
@@ -163,6 +218,14 @@ class _Adapter(HTTPAdapter):
         connect, read = asked if isinstance(asked, tuple) else (asked, asked)
         options["timeout"] = _least(connect, self._times[0]), _least(read, self._times[1])
         return super().send(*args, **options)
+
+
+class _PinnedConnection(HTTPSConnection):
+    """Says that it knows whom it talks to, which urllib3 warns about otherwise."""
+
+    def connect(self) -> None:
+        super().connect()  # raises if the key is another one
+        self.is_verified = True
 
 
 def _least(wanted: float | None, most: float) -> float:

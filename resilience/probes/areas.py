@@ -13,7 +13,7 @@ from resilience.errors import UsageError, did_you_mean
 from resilience.findings import Finding, Level
 from resilience.probes.base import Deadline, Probe
 
-AREAS = ("env", "hosting", "cache", "redis", "tls", "components", "audit", "database", "deploy")
+AREAS = tuple("env hosting cache redis tls langsmith components audit database deploy".split())
 STAGES = ("build", "predeploy", "run")
 # About source, which an image has from its build on: a running app need not read it again.
 _WHILE_BUILDING = ("audit",)
@@ -52,7 +52,9 @@ def _on_tls(probes: list[Probe]) -> list[Probe]:
     def standing(probe: Probe) -> Probe:
         origin = getattr(getattr(probe, "target", None), "origin", probe.subject)
         server = servers.get(origin, probe.subject)
-        return probe if server == probe.subject else replace(probe, needs=(*probe.needs, server))
+        if server == probe.subject or not probe.live:  # what is only read stands on nothing
+            return probe
+        return replace(probe, needs=(*probe.needs, server))
 
     return [standing(probe) for probe in probes]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import urllib.request
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +16,9 @@ from django.db import connections
 
 from resilience import env
 from resilience.errors import UsageError
-from resilience.probes import targets
+from resilience.probes import langsmith_config, targets
 from resilience.probes.endpoints import SCHEMES, Endpoint, parse
 
-_LANGSMITH = "https://api.smith.langchain.com"
 _VERIFYING = ("verify-ca", "verify-full")
 _ENCRYPTING = ("require", *_VERIFYING)
 _SMTP = "django.core.mail.backends.smtp.EmailBackend"
@@ -41,11 +40,25 @@ def endpoints() -> list[Endpoint]:
     return list(found.values())
 
 
+def unexamined() -> Iterator[tuple[str, str]]:
+    """Where TLS is configured that nothing here can look at, and why."""
+    for alias in connections:
+        config: Mapping[str, Any] = connections.settings[alias]
+        options = config.get("OPTIONS") or {}
+        if "mysql" in str(config.get("ENGINE", "")) and any("ssl" in name for name in options):
+            said = (
+                "Not examined: MySQL begins TLS inside its own protocol. Whether it connects, the "
+                "area database says; whether it verifies, its options ssl_mode and ssl."
+            )
+            yield f"databases.{alias}", said
+
+
 def through_proxy(endpoint: Endpoint) -> Endpoint:
-    """With the proxy that the usual HTTP clients would take: HTTPS_PROXY and NO_PROXY."""
+    """With the proxy that the usual HTTP clients take: HTTPS_PROXY, ALL_PROXY, not NO_PROXY's."""
     if endpoint.protocol != "http":
         return endpoint
-    proxy = urllib.request.getproxies_environment().get("https", "")
+    proxies = urllib.request.getproxies_environment()
+    proxy = proxies.get("https") or proxies.get("all", "")
     bypassed = urllib.request.proxy_bypass_environment(endpoint.where)  # type: ignore[attr-defined]
     return replace(endpoint, proxy=proxy) if proxy and not bypassed else endpoint
 
@@ -149,12 +162,9 @@ def _mailers() -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _web() -> Iterator[Endpoint]:
     yield from _parsed(_setting("SENTRY_DSN"), "SENTRY_DSN", stores=("requests",))
-    tracing = any(
-        os.environ.get(name, "").lower() == "true"
-        for name in ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2")
-    )
-    url = _first(("LANGSMITH_ENDPOINT", "LANGCHAIN_ENDPOINT")) or (_LANGSMITH if tracing else "")
-    yield from _parsed(url.strip("\"' "), "langsmith", component="langsmith")
+    langsmith = langsmith_config.read()
+    if langsmith.in_use:
+        yield from _parsed(langsmith.url, "langsmith", component="langsmith")
     for alias, config in (getattr(settings, "STORAGES", None) or {}).items():
         if str(config.get("BACKEND", "")).startswith(_S3):
             options = config.get("OPTIONS") or {}
@@ -180,10 +190,6 @@ def _broker() -> Iterator[Endpoint]:
 
 def _setting(name: str) -> Any:
     return getattr(settings, name, None) or os.environ.get(name)
-
-
-def _first(names: Iterable[str]) -> str:
-    return next(filter(None, (os.environ.get(name) for name in names)), "")
 
 
 def _named(options: Mapping[str, Any], *names: str) -> tuple[str, ...]:

@@ -1,9 +1,8 @@
-"""The first words inside TLS, or on a port that turned out to have none."""
+"""The first words inside TLS."""
 
 from __future__ import annotations
 
 import re
-import socket
 import ssl
 import time
 from contextlib import suppress
@@ -16,14 +15,6 @@ from resilience.probes.base import Deadline
 from resilience.probes.endpoints import Endpoint
 
 _LISTEN = (0.02, 0.5)  # seconds: at least and at most
-_PLAIN = (
-    (re.compile(rb"\+PONG|-(NOAUTH|DENIED|ERR|LOADING|MISCONF|BUSY)"), "Redis without TLS"),
-    (re.compile(rb"HTTP/1|<html|<!DOCTYPE", re.IGNORECASE), "a web server without TLS"),
-    (re.compile(rb"220[ -]"), "a mail or file server that begins without TLS"),
-    (re.compile(rb"SSH-"), "an SSH server"),
-    (re.compile(rb".{3}\x00\x0a[\x20-\x7e]{3,40}\x00", re.DOTALL), "a MySQL server"),
-    (re.compile(rb"E\x00\x00..|N\Z", re.DOTALL), "a PostgreSQL server"),
-)
 
 
 class Greeting(NamedTuple):
@@ -34,12 +25,8 @@ class Greeting(NamedTuple):
 
 
 def greet(endpoint: Endpoint, sock: ssl.SSLSocket, took_ms: float, deadline: Deadline) -> Greeting:
-    """Read once, then say what the protocol says first. Raises OSError and SSLError.
-
-    With TLS 1.3 the server judges our certificate after our side of the handshake has ended: its
-    alert comes with the first read, one round trip later. What is sent before could destroy it.
-    """
-    first = _listen(sock, min(max(2 * took_ms / 1000, _LISTEN[0]), _LISTEN[1], deadline.stage()))
+    """Read once, then say what the protocol says first. Raises OSError and SSLError."""
+    first = listen(sock, took_ms, deadline)
     ends = time.monotonic() + deadline.stage()
     if endpoint.protocol == "http":
         host = endpoint.where.removesuffix(":443")
@@ -56,22 +43,13 @@ def greet(endpoint: Endpoint, sock: ssl.SSLSocket, took_ms: float, deadline: Dea
     return Greeting()
 
 
-def plain(host: str, port: int, deadline: Deadline) -> str:
-    """Who answers on this port without TLS; empty if nobody does, or nobody known."""
-    # Half a stage: whoever waited for TLS has used a whole one already.
-    allowed = deadline.stage() / 2
-    try:
-        with socket.create_connection((host, port), allowed) as sock:
-            sock.settimeout(allowed)
-            sock.sendall(b"PING\r\n\r\n")
-            answer = sock.recv(256)
-    except OSError:
-        return ""
-    return next((who for shape, who in _PLAIN if shape.match(answer)), "")
+def listen(sock: ssl.SSLSocket, took_ms: float, deadline: Deadline) -> bytes:
+    """What a server says by itself, two handshakes long. Raises SSLError for its alert.
 
-
-def _listen(sock: ssl.SSLSocket, seconds: float) -> bytes:
-    sock.settimeout(seconds)
+    With TLS 1.3 the server judges our certificate after our side of the handshake has ended: its
+    alert comes with the first read, one round trip later. What is sent before could destroy it.
+    """
+    sock.settimeout(min(max(2 * took_ms / 1000, _LISTEN[0]), _LISTEN[1], deadline.stage()))
     with suppress(TimeoutError):
         return sock.recv(256)
     return b""

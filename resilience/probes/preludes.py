@@ -12,6 +12,7 @@ from typing import NoReturn
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from resilience import redact
+from resilience.findings import Finding, Level
 from resilience.probes import network
 from resilience.probes.base import Deadline
 from resilience.probes.endpoints import Endpoint
@@ -114,11 +115,13 @@ def _through_proxy(endpoint: Endpoint, deadline: Deadline) -> socket.socket:
         host, port = parts.hostname or "", parts.port or 80
     except ValueError:
         host, port = "", 0
-    if not host or parts.scheme == "https" or parts.scheme.startswith("socks"):
+    if parts.scheme == "https" or parts.scheme.startswith("socks"):
+        raise network.StageFailed(_unexamined(endpoint, parts.scheme))
+    if not host:
         _proxy_failed(
             endpoint,
-            "HTTPS_PROXY is none that can be examined here",
-            "Write http://<host>:<port>; the connection to the server is encrypted all the same.",
+            "The proxy of HTTPS_PROXY or ALL_PROXY does not parse",
+            "Write HTTPS_PROXY=http://<host>:<port>.",
         )
     addresses = network.resolve(endpoint.subject, host, port, deadline)
     sock = network.connect(
@@ -137,6 +140,20 @@ def _through_proxy(endpoint: Endpoint, deadline: Deadline) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _unexamined(endpoint: Endpoint, scheme: str) -> Finding:
+    """A proxy that the application may well get through, and this examination does not."""
+    kind = "SOCKS" if scheme.startswith("socks") else "https://"
+    return Finding(
+        "tls.not-examined",
+        Level.INFO,
+        endpoint.subject,
+        f"Not examined: the way to {endpoint.where} leads through a proxy over {kind}, which only "
+        "the application itself can take. For a look, set HTTPS_PROXY=http://<host>:<port>, or "
+        f"name {endpoint.host} in NO_PROXY.",
+        skipped=True,
+    )
 
 
 def _tunnel(

@@ -13,6 +13,9 @@ from resilience.probes.base import Deadline
 from resilience.tls import certificate, handshake
 
 REDIS = "Redis"
+MAIL = "a mail or FTP server"
+MYSQL = "MySQL or MariaDB"
+POSTGRESQL = "PostgreSQL"
 Peer = tuple[str, int]
 """An address, not a name: DNS has its own stage, and may answer another address now."""
 
@@ -32,14 +35,14 @@ _QUESTIONS: tuple[tuple[bytes, tuple[tuple[re.Pattern[bytes], str], ...]], ...] 
             # Without a status line it is HTTP 0.9, which Python's http.server speaks to strangers.
             (re.compile(rb"HTTP/|\s*<(!doctype|html)", re.IGNORECASE), "a web server (HTTP)"),
             (re.compile(rb"\x15\x03"), "TLS"),
-            (re.compile(rb"220[ -]"), "a mail or FTP server"),
+            (re.compile(rb"220[ -]"), MAIL),
             (re.compile(rb"SSH-"), "SSH"),
-            (re.compile(rb".{3}\0[\x0a\xff]", re.DOTALL), "MySQL or MariaDB"),
+            (re.compile(rb".{3}\0[\x0a\xff]", re.DOTALL), MYSQL),
             (re.compile(rb"AMQP"), "RabbitMQ (AMQP)"),
             (re.compile(rb"ERROR\r\n"), "memcached"),
         ),
     ),
-    (_SSL_REQUEST, ((re.compile(rb"[SN]$"), "PostgreSQL"),)),
+    (_SSL_REQUEST, ((re.compile(rb"[SN]$"), POSTGRESQL),)),
     (b"GET / HTTP/1.0\r\n\r\n", ((re.compile(rb"HTTP/"), "a web server (HTTP)"),)),
 )
 

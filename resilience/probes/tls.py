@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import ssl
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from resilience.findings import Fact, Finding, Level
-from resilience.probes import discovery, greetings, network
+from resilience.probes import discovery, greetings, network, services
 from resilience.probes.base import Deadline, Probe
 from resilience.probes.clocks import TOLERANCE, Clocks, clock_skew, spoken
 from resilience.probes.comparison import Comparison
@@ -37,9 +37,10 @@ _STRICT_BY_DEFAULT = sys.version_info >= (3, 13)
 def probes() -> list[Probe]:
     """The stores, every server that the settings name, and the clock if there is one."""
     found = probes_of(discovery.endpoints())
+    others = [Unexamined(f"tls.{origin}", why=why) for origin, why in discovery.unexamined()]
     if not found:
-        return [Stores("tls")]
-    return [Stores("tls"), *found, Clocks(CLOCK, sightings=found[0].sightings)]
+        return [Stores("tls"), *others]
+    return [Stores("tls"), *found, *others, Clocks(CLOCK, sightings=found[0].sightings)]
 
 
 def probes_of(endpoints: Sequence[Endpoint]) -> list[Tls]:
@@ -50,6 +51,18 @@ def probes_of(endpoints: Sequence[Endpoint]) -> list[Tls]:
         Tls(endpoint.subject, endpoint=endpoint, sightings=sightings, comparison=comparison)
         for endpoint in endpoints
     ]
+
+
+@dataclass(frozen=True)
+class Unexamined(Probe):
+    """TLS that is configured and not looked at, which is said instead of nothing."""
+
+    area = "tls"
+    live = False
+    why: str = field(kw_only=True)
+
+    def run(self, deadline: Deadline) -> Iterator[Finding]:  # noqa: ARG002 - it asks nobody
+        yield Finding("tls.not-examined", Level.INFO, self.subject, self.why, skipped=True)
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,16 @@ class Tls(Reach):
     # ── before the certificate ──────────────────────────────────────────────────────────────────
 
     def _stages(self, deadline: Deadline) -> Iterator[Finding]:
+        opened = yield from self.connect(deadline)
+        if opened is not None:
+            seen, secured = opened
+            with secured:
+                yield from self._passed(seen, secured, self.trust(), deadline)
+
+    def connect(
+        self, deadline: Deadline
+    ) -> Generator[Finding, None, tuple[Handshake, ssl.SSLSocket] | None]:
+        """Every stage up to a handshake that verifies; None if it does not, and then why."""
         trust = self.trust()
         yield from self._unverified(trust)
         try:
@@ -78,9 +101,8 @@ class Tls(Reach):
         seen, secured = shake(sock, context, self.endpoint.host, deadline.stage())
         if secured is None:
             yield from self._failed(seen, trust, deadline)
-            return
-        with secured:
-            yield from self._passed(seen, secured, trust, deadline)
+            return None
+        return seen, secured
 
     def _unverified(self, trust: Trust) -> Iterator[Finding]:
         entry = trust.insecure
@@ -146,15 +168,22 @@ class Tls(Reach):
         endpoint = self.endpoint
         if endpoint.proxy or endpoint.starttls:
             return found
-        who = greetings.plain(endpoint.host, endpoint.port, deadline)
-        if not who:
+        try:
+            with self.dial(deadline) as sock:
+                peer = sock.getpeername()[:2]
+        except (network.StageFailed, OSError):  # it is gone by now
             return found
-        hint = "Use the server's TLS port, or its scheme without TLS."
-        if "mail" in who:
-            hint = f"It begins without TLS: check smtp://{endpoint.where} (EMAIL_USE_TLS)."
-        elif "PostgreSQL" in who:
-            hint = f"It begins without TLS: check postgres://{endpoint.where}."
-        return Diagnosis("tls.plaintext-port", f"On {endpoint.where} answers {who}.", hint)
+        who = services.identify(peer, deadline)
+        if who is None:
+            return found
+        where = endpoint.where
+        hint = {
+            services.MAIL: f"It begins without TLS: check smtp://{where} (EMAIL_USE_TLS).",
+            services.POSTGRESQL: f"It begins without TLS: check postgres://{where}.",
+            services.MYSQL: "It begins TLS inside its own protocol, which is not examined here: "
+            "ask it with mysql --ssl-mode=VERIFY_IDENTITY.",
+        }.get(who, "Use the server's TLS port, or its scheme without TLS.")
+        return Diagnosis("tls.plaintext-port", f"On {where} answers {who}, without TLS.", hint)
 
     def _relaxed(self, found: Diagnosis, trust: Trust, deadline: Deadline) -> Diagnosis:
         """What remains without X509_STRICT, which may be something worse."""

@@ -68,6 +68,11 @@ def demand(context: ssl.SSLContext, pins: tuple[str, ...]) -> None:
     context.sslobject_class = type("PinnedObject", (_PinnedObject,), {"pins": pins})
 
 
+def demands(context: ssl.SSLContext) -> bool:
+    """Whether connections of this context compare a key."""
+    return issubclass(context.sslsocket_class or object, _PinnedSocket)
+
+
 class _Pinned:
     """What ``SSLSocket`` and ``SSLObject`` have in common here."""
 

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 from resilience.env import regular
 from resilience.errors import InsecureExpired
-from resilience.tls import pinning
+from resilience.tls import expiring, pinning
 
 logger = logging.getLogger("resilience.tls")
 
@@ -70,6 +70,15 @@ class Insecure(NamedTuple):
     def is_over(self, today: date | None = None) -> bool:
         """Whether ``until`` has passed, in UTC."""
         return (today or datetime.now(UTC).date()) > self.until
+
+    def insist(self) -> None:
+        """Raise InsecureExpired if it is over."""
+        if self.is_over():
+            raise InsecureExpired(
+                f"TLS verification of {self.name} was switched off until {self.until}, which is "
+                'over. Remove the entry from RESILIENCE["TLS"]["INSECURE"], and do what checktls '
+                "says instead."
+            )
 
 
 @dataclass(frozen=True)
@@ -136,12 +145,8 @@ class Trust:
         For clients that build their own. What does not verify before does not verify after, unless
         there are pins. Raises as ``context()``.
         """
-        if self.insecure is not None and self.insecure.is_over():
-            raise InsecureExpired(
-                f"TLS verification of {self.insecure.name} was switched off until "
-                f"{self.insecure.until}, which is over. Remove the entry from "
-                'RESILIENCE["TLS"]["INSECURE"], and do what checktls says instead.'
-            )
+        if self.insecure is not None:
+            self.insecure.insist()
         if self.certificates:
             context.load_verify_locations(cadata=b"".join(self.certificates))
         if self.strict is not None:
@@ -157,6 +162,7 @@ class Trust:
             logger.warning("TLS of %s is not verified until %s: %s", name, until, reason)
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
+            expiring.watch(context, self.insecure.insist)
 
     def redis_options(self) -> dict[str, Any]:
         """The same for redis-py, which takes options instead of a context.

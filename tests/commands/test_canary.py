@@ -66,7 +66,9 @@ NAMES = (
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_variable_that_holds_the_secret_itself(name):
-    alone: dict[str, str | None] = {"SECRET_KEY": None} if name == "SECRET_KEY_FILE" else {}
+    alone: dict[str, str | None] = {"LANGSMITH_ENDPOINT": "https://127.0.0.1:1"}  # nobody's
+    if name == "SECRET_KEY_FILE":
+        alone["SECRET_KEY"] = None
     for form in FORMATS[:2]:
         ended = manage("checkdeploy", *form, **(alone | {name: CANARIES[1]}))
         assert_silent(ended, CANARIES[1])

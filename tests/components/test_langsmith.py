@@ -23,6 +23,7 @@ from urllib3.util import Retry
 from resilience.components import langsmith as module
 from resilience.components.langsmith import Client
 from resilience.simulation.authority import Authority
+from resilience.simulation.network import BlackHole, Refused, Silence
 from resilience.tls.trust import Trust
 from tests.processes import ROOT, Ended, run
 from tests.services import LangSmith
@@ -137,8 +138,9 @@ def test_verification_cannot_be_lost_on_the_way(call, build, secured):
 def test_the_two_stacks_do_not_share_a_context(build, secured, authority):
     """Requests leaves its protocols on the one that it is given."""
     client = build(secured, trust=Trust.load(authority.ca_pem.decode()))
-    first, second = client._contexts
-    assert first is not second
+    contexts = client._contexts
+    assert contexts is not None
+    assert contexts.httpx not in contexts.requests.values()
 
 
 # ── tracing ─────────────────────────────────────────────────────────────────────────────────────
@@ -280,8 +282,8 @@ def test_close_is_bounded(build, plain):
     assert time.perf_counter() - began < 0.2, "the exit does not wait for what was given up"
 
 
-def child(server: LangSmith, code: str, **variables: str) -> Ended:
-    """A process that traces to a server and ends."""
+def child(server: LangSmith | str, code: str, **variables: str) -> Ended:
+    """A process that traces to a server, or address, and ends."""
     return run(
         sys.executable,
         "-W",
@@ -292,7 +294,7 @@ def child(server: LangSmith, code: str, **variables: str) -> Ended:
         "double = traceable(lambda number: 2 * number, name='double')\n" + code,
         variables={
             "PYTHONPATH": str(ROOT),
-            "LANGSMITH_ENDPOINT": server.origin,
+            "LANGSMITH_ENDPOINT": server if isinstance(server, str) else server.origin,
             "LANGSMITH_API_KEY": KEY,
             "LANGSMITH_TRACING": "true",
             **variables,
@@ -310,14 +312,30 @@ def test_the_last_runs_are_sent_at_exit(plain):
     assert len(plain.named("double")) == 3
 
 
-def test_exit_waits_for_a_silent_server_no_longer_than_flush(plain):
+AWAY: dict[str, Callable[[Authority], Any]] = {
+    "silent": lambda _: Silence(),
+    "silent in TLS": lambda authority: Silence(tls=authority.server_context("localhost")),
+    "refused": lambda _: Refused(),
+    "black hole": lambda _: BlackHole(),
+    "untrusted": lambda authority: LangSmith(KEY, tls=authority.server_context("localhost")),
+}
+
+
+@pytest.mark.parametrize("away", AWAY)
+def test_exit_takes_two_seconds_at_most_wherever_langsmith_is(away, authority, tmp_path):
     """Its twin above waits for what is worth it."""
-    plain.delay = 60.0
-    code = OURS + "double(1)\nprint(time.time())"
-    ended = child(plain, code)
-    stopped = time.time() - float(ended.out)
-    assert ended.code == 0, ended.err
-    assert stopped < module.FLUSH + 1.0
+    with AWAY[away](authority) as server:
+        scheme = "https" if getattr(server, "tls", None) else "http"
+        ca = str(authority.write_ca(tmp_path / "ca.pem")) if "silent" in away else ""
+        ended = child(
+            f"{scheme}://localhost:{server.port}",
+            OURS + "[double(number) for number in range(50)]\nprint(time.time())",
+            SSL_CERT_FILE=ca or "/nowhere",
+        )
+        stopped = time.time() - float(ended.out)
+        assert ended.code == 0, ended.err
+        assert stopped < 2.0
+        assert KEY not in ended.err
 
 
 # ── fork ────────────────────────────────────────────────────────────────────────────────────────

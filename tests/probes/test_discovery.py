@@ -11,12 +11,15 @@ from hypothesis import example, given, strategies as st
 from resilience import env
 from resilience.errors import UsageError
 from resilience.probes import discovery, tls
+from resilience.probes.base import Deadline
 from resilience.probes.endpoints import Endpoint, parse
 from resilience.probes.sightings import domain
 
 NAMES = (
     "LANGSMITH_ENDPOINT LANGCHAIN_ENDPOINT LANGSMITH_TRACING LANGCHAIN_TRACING_V2 SENTRY_DSN "
-    "HTTPS_PROXY https_proxy NO_PROXY no_proxy AWS_CA_BUNDLE PGSSLROOTCERT PGSSLMODE "
+    "LANGSMITH_API_KEY LANGCHAIN_API_KEY "
+    "HTTPS_PROXY https_proxy ALL_PROXY all_proxy NO_PROXY no_proxy AWS_CA_BUNDLE "
+    "PGSSLROOTCERT PGSSLMODE "
     "CELERY_BROKER_URL BROKER_URL CELERY_RESULT_BACKEND AWS_S3_ENDPOINT_URL AWS_S3_REGION_NAME"
 ).split()
 
@@ -160,6 +163,25 @@ def test_databases(monkeypatch):
     assert len(discovery.endpoints()) == 2
 
 
+def test_mysql_is_said_to_be_not_examined(monkeypatch):
+    mysql = {"ENGINE": "django.db.backends.mysql", "HOST": "db"}
+    databases = {
+        "default": {**mysql, "OPTIONS": {"ssl_mode": "VERIFY_IDENTITY"}},
+        "plain": mysql,
+    }
+    monkeypatch.setattr(connections, "settings", connections.configure_settings(databases))
+    assert discovery.endpoints() == []
+    _, said = tls.probes()
+    (finding,) = said.run(Deadline(1))
+    assert (finding.id, finding.subject) == ("tls.not-examined", "tls.databases.default")
+    assert finding.skipped
+    databases.pop("default")
+    monkeypatch.setattr(
+        connections, "settings", connections.configure_settings({"default": databases["plain"]})
+    )
+    assert [probe.subject for probe in tls.probes()] == ["tls"]
+
+
 @pytest.mark.filterwarnings("ignore:.*EMAIL_")  # deprecated in Django 6.1, and still used
 def test_mail(settings):
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
@@ -210,6 +232,10 @@ def test_the_proxy_of_the_usual_clients(settings, monkeypatch):
     assert found("CELERY_BROKER_URL").proxy == "", "only HTTP goes through it"
     monkeypatch.setenv("NO_PROXY", ".sentry.io")
     assert found("SENTRY_DSN").proxy == ""
+    monkeypatch.delenv("HTTPS_PROXY")
+    monkeypatch.delenv("NO_PROXY")
+    monkeypatch.setenv("ALL_PROXY", "socks5://proxy.internal:1080")
+    assert found("SENTRY_DSN").proxy == "socks5://proxy.internal:1080"
 
 
 def test_a_missing_variable_is_nobodys_server(settings):

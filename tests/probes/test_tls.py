@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
@@ -19,6 +20,7 @@ from resilience.probes.base import Deadline
 from resilience.probes.endpoints import Endpoint, parse
 from resilience.probes.stores import Stores
 from resilience.simulation.listener import Listener
+from resilience.simulation.network import Garbage, Reset, Silence
 from resilience.tls import lifetimes, policy, stores
 from resilience.tls.certificate import Certificate
 from resilience.tls.pinning import pin_of
@@ -312,27 +314,57 @@ def test_a_port_without_tls_says_who_is_there():
     with Web() as server:
         (found,) = examine(endpoint(server), seconds=1.0)
         assert found.id == "tls.plaintext-port"
-        assert "a web server without TLS" in found.summary
+        assert "a web server (HTTP), without TLS" in found.summary
     trusting(ROOT)
     with Web(leaf()) as server:
         assert errors(examine(endpoint(server))) == []
 
 
 def test_a_port_that_says_nothing():
-    with Scripted(lambda connection: not connection.recv(65536) or _wait(connection)) as server:
-        (found,) = examine(endpoint(server), seconds=0.6)
-        assert found.id == "tls.handshake-timeout"
-
-
-def _wait(connection: Any) -> bool:
-    while connection.recv(65536):
-        pass
-    return False
+    """Its hint is to compare the ports: the server's own port for TLS passes."""
+    trusting(ROOT)
+    with Silence() as plain, Web(leaf()) as tls_port:
+        (found,) = examine(endpoint(plain), seconds=0.6)
+        assert (found.id, "server's TLS port" in found.hint) == ("tls.handshake-timeout", True)
+        assert errors(examine(endpoint(tls_port))) == []
 
 
 def test_a_port_that_hangs_up():
-    with Scripted(lambda _connection: False) as server:
-        assert errors(examine(endpoint(server))) == ["tls.reset"]
+    trusting(ROOT)
+    with Reset() as plain, Scripted(lambda _: False) as closing, Web(leaf()) as tls_port:
+        for server in (plain, closing):
+            (found,) = examine(endpoint(server))
+            assert (found.id, "server's TLS port" in found.hint) == ("tls.reset", True)
+        assert errors(examine(endpoint(tls_port))) == []
+
+
+def test_a_mysql_is_named_and_not_taken_for_broken_tls():
+    greeting = b"\x4a\x00\x00\x00\x0a8.0.36\x00"
+    with Garbage(greeting, greet=True) as server:
+        (found,) = examine(endpoint(server, "tls"))
+    assert found.id == "tls.plaintext-port"
+    assert "answers MySQL or MariaDB, without TLS" in found.summary
+    assert "mysql --ssl-mode=VERIFY_IDENTITY" in found.hint
+
+
+def test_a_process_that_trusts_nobody(monkeypatch, tmp_path):
+    """No store at all: neither the system's nor certifi's. Then its hint: the authorities."""
+    (tmp_path / "empty.pem").touch()
+    monkeypatch.setattr(certifi, "where", lambda: str(tmp_path / "empty.pem"))
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name)
+    nothing = ssl.get_default_verify_paths()._replace(
+        openssl_cafile=str(tmp_path / "none"), openssl_capath=str(tmp_path)
+    )
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: nothing)
+    monkeypatch.setattr("resilience.tls.trust._ELSEWHERE", ())
+    with Web(leaf()) as server:
+        (found,) = examine(endpoint(server))
+        assert (found.id, "Not one certificate" in found.summary) == ("tls.empty-store", True)
+        assert "Install the authorities" in found.hint
+        (tmp_path / "0a1b2c3d.0").write_text(ROOT.pem)  # as the package ca-certificates does
+        policy.reset()
+        assert errors(examine(endpoint(server))) == []
 
 
 def test_nobody_listens():
@@ -507,12 +539,28 @@ def test_a_proxy_that_lets_nobody_through():
                 (found,) = examine(*through(proxy, "shop.test"))
                 assert found.id == "tls.proxy"
                 assert words in found.summary
+                proxy._status = "200 OK"  # what the hint has the proxy do
+                assert errors(examine(*through(proxy, "shop.test"))) == []
         with ConnectProxy(lambda _: server.address) as proxy:
             (where,) = through(proxy, "shop.test")
             with_password = replace(where, proxy=f"http://me:geheim%21@127.0.0.1:{proxy.port}")
             assert errors(examine(with_password)) == []
             assert "Basic bWU6Z2VoZWltIQ==" in proxy.asked[0]
     assert "geheim" not in repr(with_password)
+
+
+@pytest.mark.parametrize("scheme", ["https", "socks5", "socks5h"])
+def test_a_proxy_that_is_not_followed_is_said(scheme):
+    """It may work for the application, so it is neither an error nor passed over."""
+    trusting(ROOT)
+    with Web(leaf(names=("shop.test",))) as server, ConnectProxy(lambda _: server.address) as proxy:
+        (where,) = through(proxy, "shop.test")
+        other = replace(where, proxy=f"{scheme}://me:geheim@127.0.0.1:{proxy.port}")
+        (found,) = examine(other)
+        assert (found.id, found.level, found.skipped) == ("tls.not-examined", Level.INFO, True)
+        assert "geheim" not in found.summary
+        assert proxy.asked == []
+        assert errors(examine(where)) == []
 
 
 SMTP = {b"": b"220 mail.test ESMTP\r\n", b"EHLO": b"250-mail.test\r\n250 STARTTLS\r\n"}

@@ -5,28 +5,22 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import smtplib
 import socket
 import ssl
-import urllib.request
-from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
-import certifi
-import httpx
 import pytest
 import requests
 from hypothesis import given, strategies as st
 
 from resilience.errors import UsageError
 from resilience.simulation.listener import Listener
-from resilience.tls import pinning, policy
+from resilience.tls import pinning
 from resilience.tls.certificate import Certificate, draw, read_all
 from resilience.tls.handshake import Handshake, shake
 from resilience.tls.pinning import PinMismatch, pin_of
-from resilience.tls.policy import Policy
 from resilience.tls.trust import Trust
+from tests.tls.adapter import WithContext
 from tests.tls.pki import MIDDLE, ROOT, Issued, Scripted, Web, issue, leaf, server_context
 
 
@@ -176,116 +170,7 @@ def test_a_pin_in_asyncio():
 def test_a_pin_in_a_library_that_verifies_by_itself_refuses():
     mine = leaf()
     with Web(mine) as server, requests.Session() as session:
-        session.mount("https://", _Adapter(pinned(mine)))
+        session.mount("https://", WithContext(pinned(mine)))
         with pytest.raises(requests.exceptions.SSLError):
             session.get(server.origin, timeout=1)
         assert server.requests == []
-
-
-# ── one trust for all ───────────────────────────────────────────────────────────────────────────
-
-
-class _Adapter(requests.adapters.HTTPAdapter):
-    """As an application hands a context to requests; its own certifi stays out."""
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self._context = context
-        super().__init__()
-
-    def init_poolmanager(self, *args, **kwargs):
-        super().init_poolmanager(*args, **kwargs, ssl_context=self._context)
-
-    def cert_verify(self, conn, *_):
-        conn.cert_reqs, conn.ca_certs, conn.ca_cert_dir = "CERT_REQUIRED", None, None
-
-
-def by_requests(server: Web, trust: Trust) -> None:
-    with requests.Session() as session:
-        session.mount("https://", _Adapter(trust.context()))
-        session.get(server.origin, timeout=1).raise_for_status()
-
-
-def by_a_file(server: Web, trust: Trust) -> None:
-    with requests.Session() as session:
-        session.trust_env = False
-        session.get(server.origin, timeout=1, verify=str(trust.bundle())).raise_for_status()
-
-
-def by_httpx(server: Web, trust: Trust) -> None:
-    with httpx.Client(verify=trust.context()) as client:
-        client.get(server.origin).raise_for_status()
-
-
-def by_urllib(server: Web, trust: Trust) -> None:
-    urllib.request.urlopen(  # noqa: S310 - the test's own server
-        server.origin, timeout=1, context=trust.context()
-    ).close()
-
-
-def by_asyncio(server: Web, trust: Trust) -> None:  # what aiohttp's TCPConnector(ssl=…) does
-    assert asyncio.run(fetch(server.port, trust.context())).startswith(b"HTTP/1.1 200")
-
-
-BY = (by_requests, by_a_file, by_httpx, by_urllib, by_asyncio)
-
-
-@pytest.fixture(params=["empty file", "missing file", "nothing at all"])
-def store(request, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No system store, in three ways; certifi's is a stand-in with one authority."""
-    (tmp_path / "empty.pem").touch()
-    (tmp_path / "folder").mkdir()
-    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", *policy.CA_VARIABLES):
-        monkeypatch.delenv(name, raising=False)
-    file = {"empty file": "empty.pem", "missing file": "missing.pem"}.get(request.param)
-    if file:
-        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / file))
-    else:
-        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "folder"))
-    machine = ssl.get_default_verify_paths()
-    nothing = machine._replace(openssl_cafile=str(tmp_path / "none"), openssl_capath="/none")
-    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: nothing)
-    (tmp_path / "certifi.pem").write_text(PUBLIC.pem)
-    monkeypatch.setattr(certifi, "where", lambda: str(tmp_path / "certifi.pem"))
-
-
-PUBLIC = issue("Public Root", ca=True)
-
-
-@pytest.mark.parametrize("client", BY)
-def test_without_a_system_store_every_client_verifies(store, client: Callable[[Web, Trust], None]):
-    policy.use(Policy(ca=ROOT.pem))
-    trust = policy.trust_of("langsmith")
-    with Web(leaf()) as ours, Web(leaf(PUBLIC)) as public:
-        client(ours, trust)
-        client(public, trust)
-        assert len(ours.requests) == len(public.requests) == 1
-
-
-@pytest.mark.parametrize("client", BY)
-def test_without_a_system_store__twin__a_stranger_is_refused(store, client):
-    policy.use(Policy(ca=ROOT.pem))
-    with Web(leaf(issue("Stranger", ca=True))) as server:
-        with pytest.raises(Exception, match="CERTIFICATE_VERIFY_FAILED"):
-            client(server, policy.trust_of("langsmith"))
-        assert server.requests == []
-
-
-def test_smtplib_with_our_context():
-    def script(connection: socket.socket) -> bool:
-        connection.sendall(b"220 mail ESMTP\r\n")
-        for answer in (b"250-mail\r\n250 STARTTLS\r\n", b"220 go\r\n"):
-            connection.recv(1024)
-            connection.sendall(answer)
-        return True
-
-    with Scripted(script, server_context(leaf())) as server:
-        for trust, passes in ((Trust.only(ROOT.pem), True), (Trust.only(PUBLIC.pem), False)):
-            with suppress(smtplib.SMTPException), smtplib.SMTP("localhost", server.port) as mail:
-                if passes:
-                    mail.starttls(context=trust.context())
-                    mail.close()
-                else:
-                    with pytest.raises(ssl.SSLCertVerificationError):
-                        mail.starttls(context=trust.context())
-                    mail.close()

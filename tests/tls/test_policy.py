@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 import os
@@ -9,6 +10,7 @@ import ssl
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 import redis
 from redis.backoff import NoBackoff
@@ -18,10 +20,11 @@ from resilience import conf
 from resilience.errors import InsecureExpired, UsageError
 from resilience.simulation.fake_redis import FakeRedis
 from resilience.tls import policy
+from resilience.tls.diagnosis import diagnose
 from resilience.tls.policy import Policy
 from resilience.tls.trust import Insecure, Source, Trust
 from tests.tls.pki import ROOT, Web, issue, leaf, server_context
-from tests.tls.test_handshake import shaken
+from tests.tls.test_handshake import fetch, shaken
 
 PIN = "sha256//" + base64.b64encode(bytes(32)).decode()
 
@@ -186,6 +189,23 @@ def test_insecure_connects_warns_and_ends(caplog):
         policy.use(Policy(insecure={"redis": Insecure("redis", "Friday", yesterday)}))
         with pytest.raises(InsecureExpired, match=r"redis was switched off until .*INSECURE"):
             policy.trust_of("redis").context()
+
+
+def test_insecure_ends_while_the_process_runs(monkeypatch):
+    """A context of yesterday refuses today, in every library that was given it."""
+    policy.use(Policy(insecure={"redis": Insecure("redis", "Friday", date(2999, 1, 1))}))
+    context = policy.trust_of("redis").context()
+    with Web(leaf()) as server:
+        assert shaken(context, server).error is None
+        monkeypatch.setattr(Insecure, "is_over", lambda *_: True)
+        seen = shaken(context, server)
+        assert isinstance(seen.error, InsecureExpired)
+        assert diagnose(seen.error).id == "tls.insecure-expired"
+        with pytest.raises(InsecureExpired):
+            asyncio.run(fetch(server.port, context))
+        with httpx.Client(verify=context) as client, pytest.raises(httpx.ConnectError) as refused:
+            client.get(server.origin)
+        assert "which is over" in str(refused.value)
 
 
 def test_nothing_else_switches_verification_off(monkeypatch):
