@@ -7,6 +7,7 @@ system checks report ``conf.invalid``. Nothing here reads settings at import.
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import threading
 import warnings
@@ -19,6 +20,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from resilience import hosting, redact
+from resilience.cache.idle import CLOSER
 from resilience.components import components
 from resilience.components.declarations import SETTINGS
 from resilience.components.spec import Spec, read_all
@@ -34,6 +36,8 @@ class Conf:
     ``COMPONENTS``: the declared components by name, wrong ones included, which say so.
     ``CRITICAL``: subjects whose failure takes the app out of service. ``PLATFORM``: force what
     hosting detects, a slug of ``hosting.CHOICES``. ``TLS``: whom we trust, and the exceptions.
+    ``STATUS_TOKEN``: opens the details of ``/readyz``; empty, nothing does. ``BACKGROUND``: whether
+    anything is sent while nobody asks; False for platforms that put an idle app to sleep.
     """
 
     COMPONENTS: Mapping[str, Spec] = field(default_factory=lambda: MappingProxyType({}))
@@ -41,6 +45,8 @@ class Conf:
     CRITICAL: tuple[str, ...] = ("databases.default",)
     PLATFORM: str | None = None
     TLS: policy.Policy = field(default_factory=policy.Policy)
+    STATUS_TOKEN: str = field(default="", repr=False)
+    BACKGROUND: bool = True
 
 
 class _Read(NamedTuple):
@@ -69,20 +75,24 @@ def detect_hosting() -> hosting.Hosting:
 
 
 def push() -> None:
-    """Hand the trust of the settings down to ``tls``, their declarations to the components.
+    """Hand down the trust of the settings, their components, and whether idle means silent.
 
     They alone are read: ``ready()`` calls this, and a start has no time for all of the settings.
     """
     raw = getattr(settings, "RESILIENCE", {})
     trust = policy.Policy()
     specs: Mapping[str, Spec] = {}
+    background = True
     if isinstance(raw, dict):
         with contextlib.suppress(UsageError):  # which problems() tells
             trust = policy.parse(raw.get("TLS", {}))
         with contextlib.suppress(UsageError):
             specs = _components(raw.get("COMPONENTS", {}))
+        with contextlib.suppress(UsageError):
+            background = _background(raw.get("BACKGROUND", True))
     policy.use(trust)
     components.declare(SETTINGS, specs)
+    CLOSER.use(wanted=not background)
 
 
 def changed(*, setting: str, **_: object) -> None:
@@ -186,18 +196,43 @@ def _platform(value: object) -> str | None:
     return hosting.by_slug(value).slug
 
 
+def _status_token(value: object) -> str:
+    """No error repeats it: a token that is too short may still be the one in use."""
+    if not isinstance(value, str):
+        raise UsageError("must be a text")
+    if value:
+        redact.register(value)
+    if value and (len(value) < _TOKEN_LENGTH or not re.fullmatch(r"[!-~]+", value)):
+        raise UsageError(
+            f"must have at least {_TOKEN_LENGTH} characters, all of them visible ASCII"
+        )
+    return value
+
+
+def _background(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise UsageError("must be True or False")
+    return value
+
+
+_TOKEN_LENGTH = 16
 _OTHER_SUBJECTS = ("redis", "tls", "langsmith", "env", "hosting", "deploy")
 _CHECKS = {
     "COMPONENTS": _components,
     "CRITICAL": _critical,
     "PLATFORM": _platform,
     "TLS": policy.parse,
+    "STATUS_TOKEN": _status_token,
+    "BACKGROUND": _background,
 }
 _REPAIRS = {
     "COMPONENTS": 'Write {"name": {"BACKEND": "package.module.Class"}}.',
     "CRITICAL": 'Write for example ["databases.default"]; checkdeploy shows the subjects.',
     "PLATFORM": f"Use None or one of {', '.join(hosting.CHOICES)}.",
     "TLS": 'Write for example {"CA": "/etc/ssl/our-root.pem"}; see docs/reference/tls.md.',
+    "STATUS_TOKEN": 'Set a variable to the output of: python -c "import secrets; '
+    'print(secrets.token_urlsafe(32))" and write env.secret("STATUS_TOKEN", default="").',
+    "BACKGROUND": "Use False only where an idle app is put to sleep.",
 }
 
 

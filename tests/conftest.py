@@ -10,7 +10,9 @@ import pytest
 from hypothesis import settings
 
 from resilience import conf, env, redact
+from resilience.cache.idle import CLOSER
 from resilience.components import components
+from resilience.health import monitor
 from resilience.tls import policy
 
 # At a desk every run tries other examples; where a change is judged, the same ones.
@@ -38,6 +40,8 @@ def _forget() -> None:
     conf.reset()
     components.reset()
     policy.reset()
+    monitor.reset()
+    CLOSER.use(wanted=False)
 
 
 @pytest.fixture(autouse=True)

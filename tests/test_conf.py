@@ -7,6 +7,7 @@ from dataclasses import FrozenInstanceError, fields, replace
 import pytest
 
 from resilience import conf, hosting, redact
+from resilience.cache.idle import CLOSER
 from resilience.conf import Conf
 from resilience.findings import Level
 
@@ -81,10 +82,16 @@ def test_a_key_near_none_is_answered_with_all_of_them(settings, key):
         ("CRITICAL", ["caches"], "there is no 'caches'."),
         ("CRITICAL", ["database.default"], "'database.default' is not a subject."),
         ("CRITICAL", [""], "'' is not a subject."),
+        ("STATUS_TOKEN", None, "must be a text"),
+        ("STATUS_TOKEN", "fifteen-letters", "must have at least 16 characters"),
+        ("STATUS_TOKEN", "sixteen letters and more", "must have at least 16 characters"),
+        ("STATUS_TOKEN", "sechzehn-Buchstäben", "must have at least 16 characters"),
+        ("BACKGROUND", 0, "must be True or False"),
+        ("BACKGROUND", "False", "must be True or False"),
     ],
 )
 def test_a_wrong_value_is_named_and_the_default_holds_for_it_alone(settings, key, value, said):
-    valid = {"CRITICAL": ["caches.default"], "PLATFORM": "fly"}
+    valid = {"CRITICAL": ["caches.default"], "PLATFORM": "fly", "BACKGROUND": False}
     settings.RESILIENCE = {**valid, key: value}
     (problem,) = conf.problems()
     assert problem.id == "conf.invalid"
@@ -150,3 +157,33 @@ def test_the_secrets_of_all_settings_are_known_from_then_on(settings):
 def test_a_secret_key_that_cannot_be_read_stops_nothing(settings):
     settings.SECRET_KEY = ""
     assert conf.get() == Conf()
+
+
+# ── the token ───────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("token", ["", "s" * 16, "abcDEF123-_.~!s3cr3t"])
+def test_a_token_is_taken(settings, token):
+    settings.RESILIENCE = {"STATUS_TOKEN": token}
+    assert conf.problems() == ()
+    assert conf.get() == replace(Conf(), STATUS_TOKEN=token)
+
+
+@pytest.mark.parametrize("token", ["a-token-of-24-characters", "short-one"])
+def test_no_token_is_ever_shown(settings, token):
+    settings.RESILIENCE = {"STATUS_TOKEN": token}
+    assert token not in repr(conf.get())
+    for problem in conf.problems():
+        assert token not in repr(problem)
+    assert redact.text(f"Bearer of {token}") == "Bearer of ***"
+
+
+# ── what is handed down ─────────────────────────────────────────────────────────────────────────
+
+
+def test_the_cache_is_told_whether_idle_means_silent(settings):
+    wanted = [CLOSER.wanted]
+    for background in (False, "False", False, True):  # the default holds for what is wrong
+        settings.RESILIENCE = {"BACKGROUND": background}
+        wanted.append(CLOSER.wanted)
+    assert wanted == [False, True, False, True, False]

@@ -24,7 +24,7 @@ LAYERS = (
     ("words", "errors places redact findings hosting env"),
     ("trust", "tls"),
     ("mechanisms", "cache components audit"),
-    ("knowledge", "conf catalogue probes"),
+    ("knowledge", "conf catalogue probes health"),
     (
         "interfaces",
         "apps checks middleware admin models livecheck render management history rehearse __main__",

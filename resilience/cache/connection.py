@@ -93,13 +93,14 @@ def may_be_done(error: BaseException) -> bool:
 class Bound(AbstractConnection):
     """What the three kinds of connections have in common.
 
-    ``generation`` and ``waited_for`` are the pool's. ``expected`` counts the replies
+    ``generation``, ``waited_for`` and ``returned`` are the pool's. ``expected`` counts the replies
     still to come: a connection that is closed while one is missing is reset instead, because the
     kernel would go on to deliver a command that nobody waits for any more.
     """
 
     generation = 0
     waited_for = 0.0  # when the last caller who had to wait got it
+    returned = 0.0  # when the last caller gave it back
     expected = 0
     _sock: Any
     _adopted: socket.socket | None = None

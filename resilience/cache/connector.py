@@ -28,6 +28,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
 from resilience.cache.connection import Bound, TcpConnection, TlsConnection, UnixConnection
+from resilience.cache.idle import CLOSER
 from resilience.tls import policy
 from resilience.tls.trust import Trust
 
@@ -156,7 +157,7 @@ class Dialler:
         try:
             if isinstance(connection, TcpConnection | TlsConnection):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                if connection.socket_keepalive:
+                if connection.socket_keepalive and not CLOSER.wanted:
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
                     for option, value in connection.socket_keepalive_options.items():
                         sock.setsockopt(socket.IPPROTO_TCP, option, value)

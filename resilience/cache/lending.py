@@ -28,6 +28,7 @@ from resilience.cache.connection import Bound, LinkDown, LinkSaturated
 from resilience.cache.connector import Server
 from resilience.cache.dials import GRACE, Dial, Dials
 from resilience.cache.downtime import Downtime
+from resilience.cache.idle import CLOSER
 
 ENOUGH = 0.5  # of operation_timeout; with less left nobody is given what another returns
 RETRY_AFTER = 0.5  # seconds between dials that nobody asked for by name
@@ -114,6 +115,21 @@ class Lending:
             self.beginnings += 1
         self._close(stale)
 
+    def close_idle(self, after: float) -> float | None:
+        """Close what nobody has used for so many seconds; in how many the next one is to be."""
+        with self._lock:
+            before = self._clock() - after
+            stale = [one for one in self._ready if one.returned <= before]
+            self._ready = [one for one in self._ready if one.returned > before]
+            left = min((one.returned - before for one in self._ready), default=None)
+        self._close(stale)
+        return left
+
+    @property
+    def has_idle(self) -> bool:
+        """Whether a connection waits to be used, without waiting for a lock."""
+        return bool(self._ready)
+
     def reset(self) -> None:
         """Drop everything and forget that the link was ever down, and the counters."""
         self.drop()
@@ -197,15 +213,23 @@ class Lending:
             self._discard(connection)
             return
         with self._lock:
-            if connection.generation == self._dials.generation and connection in self._lent:
-                # A queue, else the busiest thread gets them all.
-                if (waiter := self._longest_waiting()) is not None:
-                    waiter.answer(connection=connection)  # which stays lent
-                else:
-                    self._lent.discard(connection)
-                    self._ready.append(connection)
-                return
-        self._discard(connection)
+            kept = connection.generation == self._dials.generation and connection in self._lent
+            # A queue, else the busiest thread gets them all.
+            waiter = self._longest_waiting() if kept else None
+            if waiter is not None:
+                waiter.answer(connection=connection)  # which stays lent
+            elif kept:
+                self._lent.discard(connection)
+                self._keep(connection)
+        if not kept:
+            self._discard(connection)
+        elif waiter is None and CLOSER.wanted:
+            CLOSER.start()
+
+    def _keep(self, connection: Bound) -> None:
+        """Under the lock: for whoever comes next."""
+        connection.returned = self._clock()
+        self._ready.append(connection)
 
     def _longest_waiting(self) -> _Waiter | None:
         """Of those who have enough time left; the others are told that there is none for them."""
@@ -261,9 +285,11 @@ class Lending:
                         self._lent.add(connection)
                         self._waiters.popleft().answer(connection=connection)
                     else:
-                        self._ready.append(connection)
+                        self._keep(connection)
                 start = self._wanted(now) if self._waiters else []
         dial.over.set()
+        if CLOSER.wanted:
+            CLOSER.start()
         if outdated and connection is not None:
             connection.disconnect()
         self._dials.start(start)

@@ -21,6 +21,7 @@ from redis import exceptions
 
 from resilience.cache.connection import TimedOut
 from resilience.cache.connector import CONNECTOR, Server
+from resilience.cache.idle import CLOSER
 from resilience.cache.lending import Lending
 from resilience.cache.pool import LinkPool
 
@@ -85,6 +86,7 @@ _hooked = False
 def _register(link: Link) -> None:
     global _hooked  # noqa: PLW0603 - once per process, at the first link's birth
     _links.add(link)
+    CLOSER.watch(link)
     if not _hooked:
         _hooked = True
         os.register_at_fork(after_in_child=_after_fork)
@@ -92,5 +94,6 @@ def _register(link: Link) -> None:
 
 def _after_fork() -> None:
     CONNECTOR.after_fork()
+    CLOSER.after_fork()
     for link in list(_links):
         link.after_fork()

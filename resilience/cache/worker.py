@@ -16,8 +16,10 @@ AFTER_ERROR = 5.0  # seconds after something that nobody foresaw
 class Worker:
     """``start()`` may be called at any time, by anybody; there is never more than one thread.
 
-    Whoever inherits says what a ``turn()`` is and when it ``is_idle()``.
+    Whoever inherits says what a ``turn()`` is and when it ``is_idle()``, and who logs its errors.
     """
+
+    logger = logger
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -75,6 +77,9 @@ class Worker:
                     if self.is_idle():
                         self.running = False
                         return
+        except BaseException:
+            self.running = False  # somebody may start it again
+            raise
         finally:
             self._ended.set()
 
@@ -88,5 +93,5 @@ class Worker:
         try:
             return self.turn()
         except Exception as error:  # noqa: BLE001 - the thread must go on: nobody would start it
-            logger.error("%s: %s", self._name, redact.exception(error))  # noqa: TRY400 - one line
+            self.logger.error("%s: %s", self._name, redact.exception(error))  # noqa: TRY400 - one line
             return AFTER_ERROR

@@ -69,6 +69,10 @@ class Registry(Lifecycle):
             if not outcome.again:
                 return outcome.unpack()
 
+    def built(self, name: str) -> Any | None:
+        """The object if somebody has built it. Builds nothing, waits for nobody, raises nothing."""
+        return self._ready.get(name)
+
     async def aget(self, name: str) -> Any:
         """As ``components[name]``, without blocking the event loop: a thread builds."""
         while True:

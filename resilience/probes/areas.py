@@ -15,8 +15,19 @@ from resilience.probes.base import Deadline, Probe
 
 AREAS = tuple("env hosting cache redis tls langsmith components audit database deploy".split())
 STAGES = ("build", "predeploy", "run")
+_joined: dict[str, str] = {}  # areas of apps of ours that need not be installed, and their modules
 # About source, which an image has from its build on: a running app need not read it again.
 _WHILE_BUILDING = ("audit",)
+
+
+def names() -> tuple[str, ...]:
+    """The words that are areas in this project."""
+    return (*AREAS, *_joined)
+
+
+def join(area: str, module: str) -> None:
+    """Let an app add its area, from its ``ready()``; ``module`` has ``probes()``."""
+    _joined[area] = module
 
 
 def probes_of(areas: Sequence[str] = (), stage: str = "run") -> list[Probe]:
@@ -27,18 +38,25 @@ def probes_of(areas: Sequence[str] = (), stage: str = "run") -> list[Probe]:
     """
     wanted = {named(word) for word in areas}
     if not wanted:
-        wanted = set(AREAS) - (set() if stage == "build" else set(_WHILE_BUILDING))
+        wanted = set(names()) - _left_out(stage)
     if "cache" in wanted:  # what explains a broken cache
         wanted.add("redis")
     return _on_tls(
         [
             replace(probe, asked_for=bool(areas))
-            for area in AREAS
+            for area in names()
             if area in wanted
             for probe in _probes_of(area)
             if stage != "build" or not probe.live
         ]
     )
+
+
+def _left_out(stage: str) -> set[str]:
+    """What is not asked unless it is named; other processes only tell where this is one of them."""
+    if stage == "build":
+        return set(_joined)
+    return {*_WHILE_BUILDING, *(_joined if stage == "predeploy" else ())}
 
 
 def _on_tls(probes: list[Probe]) -> list[Probe]:
@@ -60,8 +78,9 @@ def _on_tls(probes: list[Probe]) -> list[Probe]:
 
 
 def _probes_of(area: str) -> list[Probe]:
+    module = _joined.get(area, f"resilience.probes.{area}")
     try:
-        found: list[Probe] = import_module(f"resilience.probes.{area}").probes()
+        found: list[Probe] = import_module(module).probes()
     except (Exception, SystemExit) as error:  # noqa: BLE001 - settings may have any shape
         # Both look through CACHES.
         return [Unreadable(area, ("cache",) if area == "redis" else (), error=error)]
@@ -90,7 +109,8 @@ class Unreadable(Probe):
 
 def named(word: str) -> str:
     """``word``, if it is an area. Raises UsageError, which repeats only what looks like a word."""
-    if word in AREAS:
+    if word in names():
         return word
     shown = f" {word!r}" if re.fullmatch(r"[\w-]{1,20}", word) else " of that name"
-    raise UsageError(f"there is no area{shown}: use {', '.join(AREAS)}.{did_you_mean(word, AREAS)}")
+    known = names()
+    raise UsageError(f"there is no area{shown}: use {', '.join(known)}.{did_you_mean(word, known)}")

@@ -46,11 +46,12 @@ class Probe(ABC):
     ``needs`` are the subjects that this one stands on: their error explains its own. A probe that
     is not ``live`` reads settings and the environment only, so it may run in a system check and
     while an image is built. ``asked_for`` is False where nobody named its area: what is no news
-    may be told in brief.
+    may be told in brief. One that goes ``outside`` asks somebody else's service, perhaps for money.
     """
 
     area: ClassVar[str]
     live: ClassVar[bool] = True
+    outside: ClassVar[bool] = False
 
     subject: str
     needs: tuple[str, ...] = ()
@@ -59,3 +60,10 @@ class Probe(ABC):
     @abstractmethod
     def run(self, deadline: Deadline) -> Iterator[Finding]:
         """Yield what was found. Whatever this raises, the runner reports."""
+
+    def unobtrusive(self) -> Probe:
+        """The same question as a running app may ask itself every few seconds.
+
+        It builds nothing that the app has not built, and leaves out what costs much.
+        """
+        return self

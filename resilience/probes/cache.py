@@ -12,6 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.core.cache import caches
 from django.core.cache.backends.base import InvalidCacheBackendError
+from django.core.cache.backends.redis import RedisCache, RedisCacheClient
 from django.db import Error as DatabaseError
 
 from resilience import conf, env as environment, places, redact
@@ -117,6 +118,7 @@ class RoundTrip(Probe):
             left = cache.get(key)
         finally:
             cache.close()
+            _hang_up(cache)
         took = elapsed_ms(began)
         status = cache._state.snapshot() if self.ours else {}  # noqa: SLF001 - our own backend
         if self.ours and _fell_back(before, status, as_told=read == value and left is None):
@@ -172,12 +174,23 @@ class RoundTrip(Probe):
         )
 
 
+def _hang_up(cache: Any) -> None:
+    """Django's own Redis cache has a pool for every thread, and this one is about to end."""
+    if isinstance(cache, RedisCache) and isinstance(cache._cache, RedisCacheClient):  # noqa: SLF001
+        pools: dict[int, Any] = vars(cache._cache)["_pools"]  # noqa: SLF001 - it has no other way
+        for pool in pools.values():
+            pool.disconnect()
+
+
 def _dialled(cache: Any) -> dict[str, Any]:
     """How our cache does, once it has had its time to connect: a new process has not yet."""
     state = cache._state  # noqa: SLF001 - our own backend
     from redis import RedisError  # noqa: PLC0415 - 0.1 s that only a Redis user pays
 
     for link in (*state.primary, *state.replicas):
+        known = link.snapshot()
+        if known["ready"] or known["lent"]:
+            continue  # else one more connection with every question of a running app
         with suppress(RedisError):  # the round trip will say so
             link.dial()
     return dict(state.snapshot())

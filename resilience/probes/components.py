@@ -79,13 +79,24 @@ class Standing(Probe):
 
 @dataclass(frozen=True)
 class Working(Probe):
-    """Builds the component, unless somebody has, and asks its PROBE."""
+    """Builds the component, unless somebody has, and asks its PROBE.
+
+    With ``builds`` False it asks only what somebody else has built.
+    """
 
     area = AREA
+    outside = True
     name: str = field(kw_only=True)
+    builds: bool = field(default=True, kw_only=True)
+
+    def unobtrusive(self) -> Probe:
+        return replace(self, builds=False)
 
     def run(self, deadline: Deadline) -> Iterator[Finding]:  # noqa: ARG002 - the runner keeps time
         status = components.status(self.name)
+        if not self.builds:
+            yield from self._leave(status)
+            return
         if status.state == "blocked" and not _follows_a_failure(status):
             return  # which Standing tells: nothing that happens meanwhile changes it
         try:
@@ -98,6 +109,16 @@ class Working(Probe):
                 yield _failed(replace(status, why=error.problem, fix=error.hint))
             return
         yield self._ask(made)
+
+    def _leave(self, status: Status) -> Iterator[Finding]:
+        """Ask it if it is there; else say in which state it is, and leave it so."""
+        made = components.built(self.name)
+        if made is not None:
+            yield self._ask(made)
+        elif status.state != "blocked":
+            yield _fine(status) if status.state != "failed" else _failed(status)
+        elif _follows_a_failure(status):
+            yield blocked(status)
 
     def _ask(self, made: object) -> Finding:
         path = components.specs()[self.name].probe

@@ -38,7 +38,7 @@ def examine(  # noqa: PLR0913 - each by keyword, each from one option
         *runner.run(probes, deadline, critical=critical, progress=progress),
     )
     return Report(
-        tuple(_at_stage(finding, stage) for finding in found if not _is_silenced(finding)),
+        tuple(_at_stage(finding, stage) for finding in found if not is_silenced(finding)),
         conf.detect_hosting(),
         round((time.monotonic() - began) * 1000, 1),
         critical,
@@ -46,12 +46,12 @@ def examine(  # noqa: PLR0913 - each by keyword, each from one option
     )
 
 
-def _is_silenced(finding: Finding | None) -> bool:
-    """What follows from something silenced is silenced with it."""
+def is_silenced(finding: Finding | None) -> bool:
+    """Whether ``SILENCED_SYSTEM_CHECKS`` names it, or what it follows from."""
     names = settings.SILENCED_SYSTEM_CHECKS
     if finding is None or not isinstance(names, list | tuple | set):
         return False
-    return f"resilience.{finding.id}" in names or _is_silenced(finding.cause)
+    return f"resilience.{finding.id}" in names or is_silenced(finding.cause)
 
 
 def _at_stage(finding: Finding, stage: str) -> Finding:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from resilience import places, redact
@@ -22,8 +22,8 @@ _TICK = 0.2
 
 
 @dataclass
-class _Job:
-    """One probe under way: what it has yielded so far, and when it began and ended."""
+class Job:
+    """One probe under way: what it has yielded so far, and when it began and ended (monotonic)."""
 
     probe: Probe
     began: float
@@ -31,6 +31,16 @@ class _Job:
     crash: BaseException | None = None
     ended: float | None = None
     gave_up_after: float | None = None
+
+    def examine(self, deadline: Deadline) -> None:
+        """Ask the probe, in the thread that may hang. Raises nothing."""
+        try:
+            # One at a time, so that what was found before a hang or a crash is kept.
+            for finding in self.probe.run(deadline):
+                self.found.append(finding)
+        except BaseException as error:  # noqa: BLE001 - a probe may raise SystemExit, the report must stand
+            self.crash = error
+        self.ended = time.monotonic()
 
 
 def run(
@@ -47,7 +57,7 @@ def run(
     ``progress`` is called with the subjects still awaited, some times a second.
     """
     ended = threading.Semaphore(0)
-    jobs = [_Job(probe, time.monotonic()) for probe in probes]
+    jobs = [Job(probe, time.monotonic()) for probe in probes]
     waiting = [job for job in jobs if _start(job, deadline, ended)]
     while waiting and deadline.left() > 0:
         ended.acquire(timeout=min(_TICK, deadline.left()))
@@ -56,16 +66,21 @@ def run(
         waiting = [job for job in waiting if job.gave_up_after is None]
         if progress is not None:
             progress([job.probe.subject for job in waiting])
-    found = [finding for job in jobs for finding in _conclude(job, critical)]
+    found = [finding for job in jobs for finding in conclude(job, critical)]
+    return link(found, needs_of(probes))
+
+
+def needs_of(probes: Iterable[Probe]) -> dict[str, tuple[str, ...]]:
+    """The subjects that each subject stands on, whichever of its probes says so."""
     needs: dict[str, tuple[str, ...]] = {}
     for probe in probes:
         needs[probe.subject] = (*needs.get(probe.subject, ()), *probe.needs)
-    return link(found, needs)
+    return needs
 
 
 def link(findings: Sequence[Finding], needs: Mapping[str, tuple[str, ...]]) -> tuple[Finding, ...]:
     """Give every failure of a subject the failure of a subject that it needs as its cause."""
-    failures = {f.subject: f for f in reversed(findings) if _is_failure(f) and f.cause is None}
+    failures = {f.subject: f for f in reversed(findings) if is_failure(f) and f.cause is None}
     causes: dict[str, str] = {}
     for subject in failures:
         for needed in needs.get(subject, ()):
@@ -75,7 +90,7 @@ def link(findings: Sequence[Finding], needs: Mapping[str, tuple[str, ...]]) -> t
                 break
 
     def linked(finding: Finding) -> Finding:
-        if finding.subject not in causes or not _is_failure(finding) or finding.cause is not None:
+        if finding.subject not in causes or not is_failure(finding) or finding.cause is not None:
             return finding
         return replace(finding, cause=linked(failures[causes[finding.subject]]))
 
@@ -89,19 +104,14 @@ def _chain(subject: str, causes: Mapping[str, str]) -> Iterator[str]:
         yield subject
 
 
-def _is_failure(finding: Finding) -> bool:
+def is_failure(finding: Finding) -> bool:
+    """Whether it may explain another subject's, or be explained."""
     return finding.level >= Level.ERROR or finding.id == "probe.timeout"
 
 
-def _start(job: _Job, deadline: Deadline, ended: threading.Semaphore) -> bool:
+def _start(job: Job, deadline: Deadline, ended: threading.Semaphore) -> bool:
     def examine() -> None:
-        try:
-            # One at a time, so that what was found before a hang or a crash is kept.
-            for finding in job.probe.run(deadline):
-                job.found.append(finding)
-        except BaseException as error:  # noqa: BLE001 - a probe may raise SystemExit, the report must stand
-            job.crash = error
-        job.ended = time.monotonic()
+        job.examine(deadline)
         ended.release()
 
     thread = threading.Thread(target=examine, name=f"resilience-probe-{job.probe.subject}")
@@ -114,7 +124,7 @@ def _start(job: _Job, deadline: Deadline, ended: threading.Semaphore) -> bool:
     return True
 
 
-def _give_up_dependents(waiting: list[_Job], jobs: list[_Job]) -> None:
+def _give_up_dependents(waiting: list[Job], jobs: list[Job]) -> None:
     """Stop waiting for what hangs on a subject that is already known to be down.
 
     A cache client that retries for a minute would otherwise hold back the answer that its Redis
@@ -124,7 +134,7 @@ def _give_up_dependents(waiting: list[_Job], jobs: list[_Job]) -> None:
     down = {
         job.probe.subject: job.ended
         for job in jobs
-        if job.ended is not None and any(_is_failure(finding) for finding in job.found)
+        if job.ended is not None and any(is_failure(finding) for finding in job.found)
     }
     for job in waiting:
         since = [down[subject] for subject in job.probe.needs if subject in down]
@@ -132,7 +142,8 @@ def _give_up_dependents(waiting: list[_Job], jobs: list[_Job]) -> None:
             job.gave_up_after = now - job.began
 
 
-def _conclude(job: _Job, critical: Collection[str]) -> list[Finding]:
+def conclude(job: Job, critical: Collection[str]) -> list[Finding]:
+    """What is known of a job by now: its findings, then its crash, or that it still hangs."""
     probe = job.probe
     found = list(job.found)
     took = (job.ended or time.monotonic()) - job.began

@@ -71,6 +71,20 @@ def test_an_unknown_area_without_a_likeness():
     assert ", ".join(areas.AREAS) in str(raised.value)
 
 
+def test_an_app_may_join_with_an_area_of_its_own(monkeypatch):
+    monkeypatch.setattr(areas, "_joined", {})
+    before = areas.probes_of()
+    areas.join("instances", "resilience.probes.hosting")  # any module with probes()
+    assert areas.names() == (*areas.AREAS, "instances")
+    assert areas.named("instances") == "instances"
+    assert len(areas.probes_of()) == len(before) + len(areas.probes_of(["instances"]))
+    for stage in ("build", "predeploy"):
+        monkeypatch.setattr(areas, "_joined", {})
+        without = areas.probes_of(stage=stage)
+        areas.join("instances", "resilience.probes.hosting")
+        assert areas.probes_of(stage=stage) == without
+
+
 # ── stages ──────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -10,7 +10,7 @@ from django.core.management.base import CommandError, CommandParser
 from resilience import catalogue
 from resilience.errors import UsageError
 from resilience.management.command import USAGE, ReportCommand, argument, write
-from resilience.probes.areas import AREAS, STAGES, named, probes_of
+from resilience.probes.areas import STAGES, named, names, probes_of
 from resilience.probes.base import Probe
 
 
@@ -28,7 +28,7 @@ class Command(ReportCommand):
             nargs="*",
             type=argument(named),
             metavar="AREA",
-            help=f"of {', '.join(AREAS)} (all but audit)",
+            help=f"of {', '.join(names())} (all but audit)",
         )
         parser.add_argument(
             "--stage",

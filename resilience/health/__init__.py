@@ -1,0 +1,1 @@
+"""How this deployment does, from now on and in this process: every probe again and again."""
