@@ -13,6 +13,7 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 INSTALLED_APPS = [
     "resilience",
+    "resilience.history",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",

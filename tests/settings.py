@@ -3,6 +3,7 @@
 SECRET_KEY = "only-for-the-tests-of-this-project-0123456789-abcdefghij"
 INSTALLED_APPS = [
     "resilience",
+    "resilience.history",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -182,3 +182,49 @@ def test_without_a_change_of_backend_nothing_of_ours_is_in_the_way(python, shop,
         ended = manage(python, shop, "check")
         assert ended.code == code
         assert ("OPERATION_TIMEOUT" in ended.err) is (backend == OURS)
+
+
+# ── step 5: the history, without any of the steps between ───────────────────────────────────────
+
+HISTORY = 'INSTALLED_APPS += ["resilience.history"]\n'
+REQUEST = (
+    "from io import BytesIO\n"
+    "from django.core.wsgi import get_wsgi_application\n"
+    "from django.db import connection\n"
+    "environ = {'REQUEST_METHOD': 'GET', 'PATH_INFO': '/', 'SERVER_NAME': 'localhost',\n"
+    "           'SERVER_PORT': '80', 'wsgi.input': BytesIO(), 'wsgi.url_scheme': 'http'}\n"
+    "answer = get_wsgi_application()(environ, lambda *_: None); list(answer); answer.close()\n"
+)
+LOOK = (
+    "from resilience.history.reading import read\n"
+    "found = read()\n"
+    "print([(row.role, row.state) for row in found.instances], found.problem)\n"
+)
+
+
+def test_the_history_survives_the_process(python, shop):
+    adopt(shop)
+    settings = shop / "shop" / "settings.py"
+    settings.write_text(settings.read_text() + HISTORY)
+    (shop / "db.sqlite3").touch()
+    ended = run(python, "-c", SHELL + REQUEST, cwd=shop, variables={})
+    assert (ended.code, ended.err) == (0, ""), "an app that is not migrated yet works"
+    looked = run(python, "-c", SHELL + LOOK, cwd=shop, variables={})
+    assert looked.out.strip().endswith("run python manage.py migrate resilience_history.")
+    assert manage(python, shop, "migrate").code == 0
+    assert manage(python, shop, "makemigrations", "--check").code == 0, "nothing is missing in it"
+    assert run(python, "-c", SHELL + REQUEST, cwd=shop, variables={}).code == 0
+    looked = run(python, "-c", SHELL + LOOK, cwd=shop, variables={})
+    assert looked.out.strip() == "[('web', 'stopped')]"
+    report = manage(python, shop, "checkdeploy", "instances", "--format", "json")
+    assert report.ids == {"instances.silent"}
+
+
+def test_the_history_twin__without_the_app_there_is_none(python, shop):
+    adopt(shop)
+    assert manage(python, shop, "migrate").code == 0
+    looked = run(python, "-c", SHELL + REQUEST + LOOK, cwd=shop, variables={})
+    assert looked.out.strip().startswith("[] The tables of resilience.history are missing")
+    assert manage(python, shop, "makemigrations", "--check").code == 0
+    asked = manage(python, shop, "checkdeploy", "instances")
+    assert (asked.code, "resilience.history" in asked.err) == (2, True)

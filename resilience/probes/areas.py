@@ -15,6 +15,8 @@ from resilience.probes.base import Deadline, Probe
 
 AREAS = tuple("env hosting cache redis tls langsmith components audit database deploy".split())
 STAGES = ("build", "predeploy", "run")
+# Known before settings are: the doctor reads its arguments first.
+_OF_APPS = {"instances": "resilience.history"}
 _joined: dict[str, str] = {}  # areas of apps of ours that need not be installed, and their modules
 # About source, which an image has from its build on: a running app need not read it again.
 _WHILE_BUILDING = ("audit",)
@@ -37,6 +39,8 @@ def probes_of(areas: Sequence[str] = (), stage: str = "run") -> list[Probe]:
     settings and the environment. Raises UsageError for an unknown area.
     """
     wanted = {named(word) for word in areas}
+    for area in wanted - set(names()):
+        raise UsageError(f'for {area} add "{_OF_APPS[area]}" to INSTALLED_APPS.')
     if not wanted:
         wanted = set(names()) - _left_out(stage)
     if "cache" in wanted:  # what explains a broken cache
@@ -109,7 +113,7 @@ class Unreadable(Probe):
 
 def named(word: str) -> str:
     """``word``, if it is an area. Raises UsageError, which repeats only what looks like a word."""
-    if word in names():
+    if word in (*names(), *_OF_APPS):
         return word
     shown = f" {word!r}" if re.fullmatch(r"[\w-]{1,20}", word) else " of that name"
     known = names()

@@ -18,6 +18,12 @@ REDIS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def without_apps(monkeypatch) -> None:
+    """The areas that every project has; tests/history has the one that joins."""
+    monkeypatch.setattr(areas, "_joined", {})
+
+
 def names(probes: list[Probe]) -> list[str]:
     return [probe.area for probe in probes]
 
