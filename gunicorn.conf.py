@@ -3,6 +3,7 @@
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 
 def _host() -> str:
@@ -25,3 +26,10 @@ accesslog = "-"
 control_socket_disable = True  # nobody uses it here, and its folder may be read-only
 if Path("/dev/shm").is_dir():
     worker_tmp_dir = "/dev/shm"  # the heartbeat file must not wait for a disk
+
+
+def post_worker_init(worker: Any) -> None:
+    """While a worker ends, /readyz says so on the connections that it still serves."""
+    from resilience.endpoints import draining  # noqa: PLC0415 - only the workers need it
+
+    draining.when(lambda: not worker.alive)

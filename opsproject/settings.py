@@ -23,6 +23,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "resilience.middleware.HealthMiddleware",  # first: nothing stands between a probe and it
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -157,4 +158,8 @@ if TRACED:
         "CLOSE": "close",
     }
 
-RESILIENCE = {"COMPONENTS": COMPONENTS}
+RESILIENCE = {
+    "COMPONENTS": COMPONENTS,
+    # Opens the details of /readyz; without it nothing does.
+    "STATUS_TOKEN": env.secret("STATUS_TOKEN", default=""),
+}

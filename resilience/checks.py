@@ -9,7 +9,7 @@ from django.core import checks
 
 from resilience import conf
 from resilience.findings import Finding, Level
-from resilience.probes import areas, limits, sessions
+from resilience.probes import areas, limits, middleware, sessions
 from resilience.probes.base import Deadline
 
 _STATIC_AREAS = ("env", "cache", "redis", "tls", "langsmith", "components")
@@ -34,6 +34,7 @@ def _static() -> Iterator[Finding]:
     deadline = Deadline(1.0)
     for probe in [*areas.probes_of(_STATIC_AREAS, "build"), *sessions.probes()]:
         yield from probe.run(deadline)
+    yield from middleware.found()
     yield from limits.found()  # the rest of the area deploy are these checks themselves
 
 

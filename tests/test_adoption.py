@@ -184,6 +184,55 @@ def test_without_a_change_of_backend_nothing_of_ours_is_in_the_way(python, shop,
         assert ("OPERATION_TIMEOUT" in ended.err) is (backend == OURS)
 
 
+# ── step 3: one line in MIDDLEWARE ──────────────────────────────────────────────────────────────
+
+ASK = (
+    SHELL
+    + """
+from django.test import Client
+for path in ("/livez", "/readyz", "/admin/login/"):
+    client = Client(HTTP_HOST="10.42.0.17:8000")
+    while (answer := client.get(path)).content == b"starting\\n":
+        pass
+    print(path, answer.status_code, answer.content[:20].split(b"\\n")[0].decode())
+"""
+)
+FIRST = 'MIDDLEWARE.insert(0, "resilience.middleware.HealthMiddleware")\n'
+LAST = 'MIDDLEWARE.append("resilience.middleware.HealthMiddleware")\n'
+REDIRECTING = "SECURE_SSL_REDIRECT, DEBUG, ALLOWED_HOSTS = True, False, ['shop.example']\n"
+
+
+def test_one_line_of_middleware_and_both_paths_answer(python, shop):
+    adopt(shop)
+    settings = shop / "shop" / "settings.py"
+    stock = settings.read_text() + REDIRECTING
+    settings.write_text(stock + FIRST)
+    ended = run(python, "-c", ASK, cwd=shop, variables={})
+    assert ended.out.splitlines() == [
+        "/livez 200 ok",
+        "/readyz 200 degraded",  # nobody has migrated
+        "/admin/login/ 400 ",
+    ], ended.err
+    assert manage(python, shop, "migrate").code == 0
+    assert "/readyz 200 ready" in run(python, "-c", ASK, cwd=shop, variables={}).out
+    checked = manage(python, shop, "checkdeploy", "deploy", "--format", "json")
+    assert "deploy.middleware-order" not in {f["id"] for f in checked.report["findings"]}
+
+
+@pytest.mark.parametrize(("line", "status"), [("", 404), (LAST, 301)])
+def test_without_the_line_or_behind_others_they_do_not_answer__twin(line, status, python, shop):
+    adopt(shop)
+    settings = shop / "shop" / "settings.py"
+    hosts = REDIRECTING.replace("'shop.example'", "'*'")
+    redirect = hosts if line else "DEBUG, ALLOWED_HOSTS = False, ['*']\n"
+    settings.write_text(settings.read_text() + redirect + line)
+    ended = run(python, "-c", ASK, cwd=shop, variables={})
+    assert ended.out.startswith(f"/livez {status}"), ended.err
+    checked = manage(python, shop, "checkdeploy", "deploy", "--format", "json")
+    found = {finding["id"] for finding in checked.report["findings"]}
+    assert ("deploy.middleware-order" in found) is bool(line)
+
+
 # ── step 5: the history, without any of the steps between ───────────────────────────────────────
 
 HISTORY = 'INSTALLED_APPS += ["resilience.history"]\n'

@@ -27,7 +27,10 @@ LAYERS = (
     ("knowledge", "conf catalogue probes health"),
     (
         "interfaces",
-        "apps checks middleware admin models livecheck render management history rehearse __main__",
+        (
+            "apps checks middleware endpoints page admin models livecheck render management "
+            "history rehearse __main__"
+        ),
     ),
 )
 PLACES = {

@@ -10,6 +10,7 @@ import socket
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from importlib.metadata import PackageNotFoundError, version
@@ -155,11 +156,10 @@ def memory() -> int | None:
 
 
 def _versions() -> str:
-    try:
-        ours = version("django-resilience-ops")
-    except PackageNotFoundError:  # from a folder
-        ours = "?"
-    return f"Python {platform.python_version()}, Django {django.get_version()}, resilience {ours}"
+    found = f"Python {platform.python_version()}, Django {django.get_version()}"
+    with suppress(PackageNotFoundError):  # in a folder, as part of a project
+        found += f", resilience {version('django-resilience-ops')}"
+    return found
 
 
 def _after_fork() -> None:

@@ -12,7 +12,7 @@ from django.db.models import Model
 
 from resilience import conf, places, redact
 from resilience.findings import ID, Finding, Level
-from resilience.probes import limits, sessions
+from resilience.probes import limits, middleware, sessions
 from resilience.probes.base import Deadline, Probe
 
 # On a platform these are no advice: a guessable SECRET_KEY and DEBUG pages in public.
@@ -55,6 +55,7 @@ class DjangoChecks(Probe):
             yield Finding(
                 "deploy.ok", Level.OK, self.subject, "Django's check --deploy has nothing to say."
             )
+        yield from middleware.found()
         yield from limits.found()  # here, because the checks have just imported the URLs
 
 

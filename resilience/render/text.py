@@ -69,31 +69,31 @@ class _Style:
 
 
 def _blocks(findings: tuple[Finding, ...], style: _Style) -> Iterator[str]:
-    groups = _groups(findings)
+    found = groups(findings)
     for level in (Level.ERROR, Level.WARNING, Level.INFO):
-        for head, *followers in groups:
+        for head, *followers in found:
             # What follows from a warning may be an error, and no error stands behind a warning.
             if max([head.level, *(follower.level for follower in followers)]) is level:
                 lines = _problem(head, style)
                 for follower in followers:
                     lines += _consequence(follower, style)
                 yield "\n".join(lines)
-    fine = [head for head, *followers in groups if head.level is Level.OK and not followers]
+    fine = [head for head, *followers in found if head.level is Level.OK and not followers]
     if fine:
         yield "\n".join(line for finding in fine for line in _fine(finding, style))
 
 
-def _groups(findings: tuple[Finding, ...]) -> list[list[Finding]]:
+def groups(findings: tuple[Finding, ...]) -> list[list[Finding]]:
     """Each finding that stands for itself, with what follows from it behind it."""
     roots = {_key(finding): finding for finding in reversed(findings) if not finding.cause}
-    groups: dict[int, list[Finding]] = {}
+    found: dict[int, list[Finding]] = {}
     for finding in findings:
         # The cause may be outside this report, if only some areas were asked for.
         head = roots.get(_key(_root(finding)), finding) if finding.cause else finding
-        group = groups.setdefault(id(head), [head])
+        group = found.setdefault(id(head), [head])
         if head is not finding:
             group.append(finding)
-    return list(groups.values())
+    return list(found.values())
 
 
 def _root(finding: Finding) -> Finding:

@@ -1,0 +1,1 @@
+"""What ``/livez`` and ``/readyz`` answer: one question of the conversation per file."""
