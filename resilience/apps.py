@@ -9,7 +9,7 @@ from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core.signals import setting_changed
 
-from resilience import conf, env
+from resilience import boot, conf, env
 from resilience.components.discovery import discover
 from resilience.env import handover
 from resilience.env.collect import is_collecting
@@ -36,6 +36,7 @@ class ResilienceConfig(AppConfig):
         _serve_development()
         _declare_components()
         _check_caches()
+        boot.note_ready()
 
 
 def _load_late() -> None:

@@ -9,7 +9,7 @@ from django.core import checks
 
 from resilience import conf
 from resilience.findings import Finding, Level
-from resilience.probes import areas, limits, middleware, sessions
+from resilience.probes import areas, limits, middleware, sessions, silencing
 from resilience.probes.base import Deadline
 
 _STATIC_AREAS = ("env", "cache", "redis", "tls", "langsmith", "components")
@@ -27,11 +27,17 @@ def check_static(**_: Any) -> list[checks.CheckMessage]:
 
     Not in the plain check: that one runs before ``migrate`` and would stop it.
     """
-    return [_message(finding) for finding in _static() if finding.level >= Level.WARNING]
+    day = silencing.today()
+    return [
+        _message(finding)
+        for finding in _static()
+        if finding.level >= Level.WARNING and silencing.by_date(finding, day) is None
+    ]
 
 
 def _static() -> Iterator[Finding]:
     deadline = Deadline(1.0)
+    yield from silencing.problems()
     for probe in [*areas.probes_of(_STATIC_AREAS, "build"), *sessions.probes()]:
         yield from probe.run(deadline)
     yield from middleware.found()

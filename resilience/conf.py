@@ -19,13 +19,14 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from resilience import hosting, redact
+from resilience import hosting, redact, silence
 from resilience.cache.idle import CLOSER
 from resilience.components import components
 from resilience.components.declarations import SETTINGS
 from resilience.components.spec import Spec, read_all
 from resilience.errors import UsageError, did_you_mean
 from resilience.findings import Finding, Level
+from resilience.silence import Silence
 from resilience.tls import policy
 
 
@@ -35,15 +36,17 @@ class Conf:
 
     ``COMPONENTS``: the declared components by name, wrong ones included, which say so.
     ``CRITICAL``: subjects whose failure takes the app out of service. ``PLATFORM``: force what
-    hosting detects, a slug of ``hosting.CHOICES``. ``TLS``: whom we trust, and the exceptions.
-    ``STATUS_TOKEN``: opens the details of ``/readyz``; empty, nothing does. ``BACKGROUND``: whether
-    anything is sent while nobody asks; False for platforms that put an idle app to sleep.
+    hosting detects, a slug of ``hosting.CHOICES``. ``SILENCE``: findings that do not count for a
+    while. ``TLS``: whom we trust, and the exceptions. ``STATUS_TOKEN``: opens the details of
+    ``/readyz``; empty, nothing does. ``BACKGROUND``: whether anything is sent while nobody asks;
+    False for platforms that put an idle app to sleep.
     """
 
     COMPONENTS: Mapping[str, Spec] = field(default_factory=lambda: MappingProxyType({}))
 
     CRITICAL: tuple[str, ...] = ("databases.default",)
     PLATFORM: str | None = None
+    SILENCE: Mapping[str, Silence] = field(default_factory=lambda: MappingProxyType({}))
     TLS: policy.Policy = field(default_factory=policy.Policy)
     STATUS_TOKEN: str = field(default="", repr=False)
     BACKGROUND: bool = True
@@ -221,6 +224,7 @@ _CHECKS = {
     "COMPONENTS": _components,
     "CRITICAL": _critical,
     "PLATFORM": _platform,
+    "SILENCE": silence.read_all,
     "TLS": policy.parse,
     "STATUS_TOKEN": _status_token,
     "BACKGROUND": _background,
@@ -229,6 +233,7 @@ _REPAIRS = {
     "COMPONENTS": 'Write {"name": {"BACKEND": "package.module.Class"}}.',
     "CRITICAL": 'Write for example ["databases.default"]; checkdeploy shows the subjects.',
     "PLATFORM": f"Use None or one of {', '.join(hosting.CHOICES)}.",
+    "SILENCE": 'Write {"redis.slow": {"reason": "moving on Friday", "until": "2027-01-31"}}.',
     "TLS": 'Write for example {"CA": "/etc/ssl/our-root.pem"}; see docs/reference/tls.md.',
     "STATUS_TOKEN": 'Set a variable to the output of: python -c "import secrets; '
     'print(secrets.token_urlsafe(32))" and write env.secret("STATUS_TOKEN", default="").',

@@ -90,7 +90,8 @@ class Report:
     """Everything one run found out, in the order of the areas, and what that means for a deploy.
 
     ``critical`` are the subjects whose failure takes the app out of service, ``fail_level`` the
-    level from which on a finding fails the run.
+    level from which on a finding fails the run. ``silenced`` are those that settings hold back:
+    they count nowhere, and their facts give the ``reason`` and ``until`` when.
     """
 
     findings: tuple[Finding, ...]
@@ -98,6 +99,7 @@ class Report:
     duration_ms: float
     critical: frozenset[str] = frozenset()
     fail_level: Level = Level.ERROR
+    silenced: tuple[Finding, ...] = ()
 
     @property
     def exit_code(self) -> int:

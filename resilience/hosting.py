@@ -125,6 +125,23 @@ PLATFORMS = (
 NONE = Platform("none", "no platform", "none", ())
 CHOICES = tuple(platform.slug for platform in (*PLATFORMS, NONE))
 
+COMMITS = (
+    "RAILWAY_GIT_COMMIT_SHA",  # docs.railway.com/variables/reference
+    "RENDER_GIT_COMMIT",  # render.com/docs/environment-variables
+    "HEROKU_BUILD_COMMIT",  # devcenter.heroku.com/articles/dyno-metadata
+    "HEROKU_SLUG_COMMIT",  # its older name on the same page, stale after a pipeline's promotion
+    "VERCEL_GIT_COMMIT_SHA",  # vercel.com/docs/environment-variables/system-environment-variables
+    "CC_COMMIT_ID",  # clever-cloud.com/doc/develop/env-variables
+    "GIT_REV",  # dokku.com/docs/deployment/methods/git
+    "SOURCE_COMMIT",  # Docker Hub's automated builds, Coolify
+    "SOURCE_VERSION",  # builds of Heroku and Scalingo
+    "GIT_COMMIT",  # Jenkins, and what many images are built with, as the next two
+    "GIT_SHA",
+    "COMMIT_SHA",  # cloud.google.com/build/docs/configuring-builds/substitute-variable-values
+)
+"""Variables that hold the commit of the running code, the best first. Kubernetes sets none."""
+
+_COMMIT = re.compile(r"[0-9a-fA-F]{7,64}")
 _CI = ("GITHUB_ACTIONS", "GITLAB_CI", "CIRCLECI", "BUILDKITE", "JENKINS_URL", "TF_BUILD", "CI")
 _MANAGED_KINDS = ("paas", "serverless", "orchestrator")
 _MEMORY_LIMITS = ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -136,6 +153,7 @@ _UNLIMITED = 1 << 60
 class Hosting:
     """What was detected: the platform, the names of the signals that led to it, and the limits.
 
+    ``commit`` is the running code's as a variable of ``COMMITS`` names it ("": none does).
     ``processes`` is how many web processes the variables ask for (None: nobody said),
     ``memory_limit`` the container's limit in bytes (None: none found), ``in_container`` whether
     this file system is a container's.
@@ -148,6 +166,7 @@ class Hosting:
     forced: bool = False
     instance: str = ""
     ci: str | None = None
+    commit: str = ""
     processes: int | None = None
     processes_source: str | None = None
     memory_limit: int | None = None
@@ -187,6 +206,7 @@ def detect(
         forced=forced is not None,
         instance=variables.get(platform.instance or "", "") or socket.gethostname(),
         ci=next((name for name in _CI if variables.get(name)), None),
+        commit=_commit(variables),
         processes=processes,
         processes_source=source,
         memory_limit=_memory_limit(root),
@@ -239,6 +259,11 @@ def mounts(root: Path = Path("/")) -> Iterator[tuple[str, str]]:
     for line in lines:
         before, _, after = line.partition(" - ")
         yield before.split(" ")[4], after.split(" ")[0]
+
+
+def _commit(environ: Mapping[str, str]) -> str:
+    values = (environ.get(name, "").strip() for name in COMMITS)
+    return next((value for value in values if _COMMIT.fullmatch(value)), "")
 
 
 def _processes(environ: Mapping[str, str]) -> tuple[int | None, str | None]:

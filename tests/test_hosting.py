@@ -252,6 +252,22 @@ def test_how_many_processes_the_server_is_told_to_start(environ, processes, sour
     assert (found.processes, found.processes_source) == (processes, source)
 
 
+SHA = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.mark.parametrize("name", hosting.COMMITS)
+def test_the_commit_is_what_a_variable_names(name, tmp_path):
+    assert detect({name: f" {SHA}\n"}, tmp_path).commit == SHA
+    assert detect({}, tmp_path).commit == ""
+
+
+def test_the_platforms_own_variable_wins_and_a_branch_is_no_commit(tmp_path):
+    environ = {"GIT_SHA": "f" * 40, "RAILWAY_GIT_COMMIT_SHA": SHA}
+    assert detect(environ, tmp_path).commit == SHA
+    assert detect({"SOURCE_VERSION": "main", "GIT_SHA": SHA[:7]}, tmp_path).commit == SHA[:7]
+    assert detect({"SOURCE_VERSION": "v1.2.3"}, tmp_path).commit == ""
+
+
 MOUNTS = "proc/self/mountinfo"
 OVERLAY = "1 0 0:50 / / rw,relatime - overlay overlay rw,lowerdir=/l,upperdir=/u\n"
 DISK = "1 0 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n"

@@ -21,7 +21,7 @@ import resilience
 
 ROOT = Path(resilience.__file__).parent
 LAYERS = (
-    ("words", "errors places redact findings hosting env"),
+    ("words", "errors places redact findings silence hosting boot env"),
     ("trust", "tls"),
     ("mechanisms", "cache components audit"),
     ("knowledge", "conf catalogue probes health"),

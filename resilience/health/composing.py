@@ -10,8 +10,8 @@ from resilience import conf
 from resilience.findings import Finding, Level, Report
 from resilience.health.states import Health, Readiness
 from resilience.health.subject import Subject, worst
-from resilience.probes.examine import is_silenced
 from resilience.probes.runner import link, needs_of
+from resilience.probes.silencing import is_silenced
 
 
 def linked(subjects: Collection[Subject]) -> dict[str, tuple[Finding, ...]]:

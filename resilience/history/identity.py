@@ -25,19 +25,8 @@ from django.utils.crypto import salted_hmac
 from resilience import conf, hosting, redact
 from resilience.env import ledger
 
-COMMITS = (
-    "RAILWAY_GIT_COMMIT_SHA",  # docs.railway.com/reference/variables
-    "RENDER_GIT_COMMIT",  # render.com/docs/environment-variables
-    "HEROKU_BUILD_COMMIT",  # devcenter.heroku.com/articles/dyno-metadata
-    "HEROKU_SLUG_COMMIT",  # the same page: its older name, stale after a pipeline's promotion
-    "VERCEL_GIT_COMMIT_SHA",  # vercel.com/docs/environment-variables/system-environment-variables
-    "CC_COMMIT_ID",  # clever-cloud.com/doc/develop/env-variables
-    "GIT_REV",  # dokku.com/docs/deployment/methods/git
-    "SOURCE_COMMIT",  # Docker Hub's automated builds, Coolify
-    "SOURCE_VERSION",  # Heroku's and Scalingo's builds
-    "GIT_COMMIT",  # Jenkins, and what many images are built with, as the next two
-    "GIT_SHA",
-    "COMMIT_SHA",  # cloud.google.com/build/docs/configuring-builds/substitute-variable-values
+RELEASES = (
+    *hosting.COMMITS,
     "CONTAINER_VERSION",  # doc.scalingo.com/platform/app/environment: "usually the commit"
     # No commits, but another one for each release:
     "K_REVISION",  # cloud.google.com/run/docs/container-contract
@@ -57,7 +46,7 @@ _SETTINGS = (
 _OWN = frozenset(
     {
         *(each.instance for each in hosting.PLATFORMS if each.instance),
-        *COMMITS,
+        *RELEASES,
         *("HOSTNAME", "PORT", "PWD", "POD_NAME", "POD_IP", "NODE_NAME", "INSTANCE_ID"),
         *("RAILWAY_DEPLOYMENT_ID", "RAILWAY_SNAPSHOT_ID", "GUNICORN_CMD_ARGS", "WEB_CONCURRENCY"),
     }
@@ -100,7 +89,7 @@ def identify(role: str) -> Identity:
 
 def commit(environ: Mapping[str, str]) -> str:
     """The code of this process as its platform names it, "" if it does not."""
-    values = (environ.get(name, "").strip() for name in COMMITS)
+    values = (environ.get(name, "").strip() for name in RELEASES)
     # Somebody may have put a secret there.
     fitting = (value for value in values if _COMMIT.fullmatch(value))
     return next((value for value in fitting if redact.text(value) == value), "")

@@ -22,10 +22,13 @@ from resilience.errors import UsageError
 from resilience.findings import Finding, Level, Report
 from resilience.probes.base import Deadline, Probe
 from resilience.probes.examine import examine
-from resilience.render import json, text
+from resilience.render import github, json, junit, text
+
+FORMATS = ("text", "json", "junit", "github")
 
 _DEFAULT_DEADLINE = 10.0
 _MOST_SECONDS = 3600.0
+_PAUSE = 1.0  # s between the runs of --wait
 USAGE = 2
 INTERRUPTED = 130  # 128 + SIGINT
 
@@ -64,7 +67,10 @@ class ReportCommand(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--format", choices=("text", "json"), default="text", help="output format (text)"
+            "--format",
+            choices=FORMATS,
+            default="text",
+            help="output format (text); github: annotations of GitHub Actions",
         )
         parser.add_argument(
             "--deadline",
@@ -84,7 +90,7 @@ class ReportCommand(BaseCommand):
             type=_seconds,
             default=0.0,
             metavar="SECONDS",
-            help="repeat until it passes or this time is over",
+            help="repeat until it passes; no run begins after this time",
         )
 
     def probes(self, options: dict[str, Any]) -> Sequence[Probe]:
@@ -132,40 +138,58 @@ class ReportCommand(BaseCommand):
         leave(code if isinstance(code, int) else int(bool(code)))
 
     def _repeat(self, probes: Sequence[Probe], options: dict[str, Any]) -> Report:
-        until = time.monotonic() + options["wait"]
-        while True:
-            report = self._examine(probes, options)
-            if report.exit_code == 0 or time.monotonic() >= until:
-                return report
-            time.sleep(min(1.0, max(0.0, until - time.monotonic())))
+        """One run; with ``--wait`` more of them until one passes or the time is over.
 
-    def _examine(self, probes: Sequence[Probe], options: dict[str, Any]) -> Report:
-        started, self.started = self.started or time.monotonic(), None
-        spent = time.monotonic() - started
-        deadline = Deadline(max(0.0, options["deadline"] - spent))
-        with _progress(sys.stderr) as show, contextlib.redirect_stdout(sys.stderr):
+        Each has the whole deadline: a run that is cut short may miss an error, and pass.
+        """
+        now = time.monotonic()
+        until = now + options["wait"]
+        allowed = max(0.0, (self.started or now) + options["deadline"] - now)
+        while True:
+            report = self._examine(probes, options, allowed)
+            left = until - time.monotonic()
+            if report.exit_code == 0 or left <= 0:
+                return report
+            with _progress(sys.stderr, now) as show:
+                show(f"of {options['wait']:.0f}: {_still_wrong(report)}")
+                time.sleep(min(_PAUSE, left))
+            allowed = options["deadline"]
+
+    def _examine(self, probes: Sequence[Probe], options: dict[str, Any], allowed: float) -> Report:
+        def tell(waiting: list[str]) -> None:
+            more = " …" if len(waiting) > 3 else ""  # noqa: PLR2004 - a line holds no more
+            show(f"waiting for {', '.join(waiting[:3])}{more}" if waiting else "")
+
+        deadline = Deadline(allowed)
+        with (
+            _progress(sys.stderr, time.monotonic()) as show,
+            contextlib.redirect_stdout(sys.stderr),
+        ):
             return examine(
                 probes,
                 deadline,
                 stage=options.get("stage", "run"),
                 fail_level=Level[options["fail_level"].upper()],
                 app=self.app,
-                progress=show,
+                progress=tell,
             )
 
 
 def print_report(report: Report, options: dict[str, Any], out: TextIO | OutputWrapper) -> int:
     """Write a report in the format that the options ask for, and return the exit status."""
+    return write(_rendered(report, options, out), out, report.exit_code)
+
+
+def _rendered(report: Report, options: dict[str, Any], out: TextIO | OutputWrapper) -> str:
+    verbosity, unicode = options["verbosity"], _can_encode(out)
     if options["format"] == "json":
-        rendered = json.render(report)
-    else:
-        rendered = text.render(
-            report,
-            verbosity=options["verbosity"],
-            colour=_wants_colour(out, options),
-            unicode=_can_encode(out),
-        )
-    return write(rendered, out, report.exit_code)
+        return json.render(report)
+    if options["format"] == "junit":
+        return junit.render(report)
+    if options["format"] == "github":
+        return github.render(report, verbosity=verbosity, unicode=unicode)
+    colour = _wants_colour(out, options)
+    return text.render(report, verbosity=verbosity, colour=colour, unicode=unicode)
 
 
 def write(words: str, out: TextIO | OutputWrapper, code: int) -> int:
@@ -245,17 +269,15 @@ def _seconds(word: str) -> float:
 
 
 @contextlib.contextmanager
-def _progress(stream: TextIO) -> Iterator[Callable[[list[str]], None] | None]:
-    """A line on a terminal that says what is still awaited; nothing elsewhere."""
+def _progress(stream: TextIO, began: float) -> Iterator[Callable[[str], None]]:
+    """A line on a terminal with the seconds since ``began``; nothing elsewhere."""
     if not stream.isatty():
-        yield None
+        yield lambda _: None
         return
-    began = time.monotonic()
 
-    def show(waiting: list[str]) -> None:
-        names = redact.printable(redact.text(", ".join(waiting[:3])))
-        names += " …" if len(waiting) > 3 else ""  # noqa: PLR2004
-        line = f"{time.monotonic() - began:3.0f} s  waiting for {names}" if waiting else ""
+    def show(words: str) -> None:
+        said = redact.printable(redact.text(words))
+        line = f"{time.monotonic() - began:3.0f} s  {said}" if said else ""
         stream.write(f"\r\x1b[K{line[:78]}")
         stream.flush()
 
@@ -264,6 +286,14 @@ def _progress(stream: TextIO) -> Iterator[Callable[[list[str]], None] | None]:
     finally:
         stream.write("\r\x1b[K")
         stream.flush()
+
+
+def _still_wrong(report: Report) -> str:
+    """The first thing that has kept a run from passing."""
+    roots = [finding for finding in report.findings if finding.is_root_cause]
+    failing = [finding for finding in report.findings if finding.level >= report.fail_level]
+    first = next(iter(roots or failing), None)
+    return f"still {first.subject} {first.id}" if first else "still no answer"
 
 
 def _wants_colour(stream: TextIO | OutputWrapper, options: dict[str, Any]) -> bool:

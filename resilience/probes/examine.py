@@ -6,11 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from django.conf import settings
-
 from resilience import conf
 from resilience.findings import Finding, Level, Report
-from resilience.probes import env, runner
+from resilience.probes import env, runner, silencing
 from resilience.probes.base import Deadline, Probe
 
 
@@ -26,7 +24,8 @@ def examine(  # noqa: PLR0913 - each by keyword, each from one option
     """Run the probes and report, with the problems of ``RESILIENCE`` itself first.
 
     ``app`` False examines something that is not this app's, so its environment does not matter.
-    What ``SILENCED_SYSTEM_CHECKS`` names is left out, as it is in Django's own checks.
+    What ``SILENCED_SYSTEM_CHECKS`` names is left out, as it is in Django's own checks; what
+    ``RESILIENCE["SILENCE"]`` names stands apart.
     """
     began = time.monotonic()
     critical = frozenset(conf.get().CRITICAL)
@@ -34,24 +33,21 @@ def examine(  # noqa: PLR0913 - each by keyword, each from one option
     unasked = env.errors() if app and not any(probe.area == "env" for probe in probes) else []
     found = (
         *(replace(problem, area="conf") for problem in conf.problems()),
+        *silencing.problems(),
         *unasked,
         *runner.run(probes, deadline, critical=critical, progress=progress),
     )
+    counted, silenced = silencing.split(
+        tuple(_at_stage(each, stage) for each in found if not silencing.in_django(each))
+    )
     return Report(
-        tuple(_at_stage(finding, stage) for finding in found if not is_silenced(finding)),
+        counted,
         conf.detect_hosting(),
         round((time.monotonic() - began) * 1000, 1),
         critical,
         fail_level,
+        silenced,
     )
-
-
-def is_silenced(finding: Finding | None) -> bool:
-    """Whether ``SILENCED_SYSTEM_CHECKS`` names it, or what it follows from."""
-    names = settings.SILENCED_SYSTEM_CHECKS
-    if finding is None or not isinstance(names, list | tuple | set):
-        return False
-    return f"resilience.{finding.id}" in names or is_silenced(finding.cause)
 
 
 def _at_stage(finding: Finding, stage: str) -> Finding:

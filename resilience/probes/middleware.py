@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from django.conf import settings
 
 from resilience.findings import Finding, Level
-
-OURS = "resilience.middleware.HealthMiddleware"
+from resilience.probes.surroundings import HEALTH as OURS
 
 
 def found() -> Iterator[Finding]:

@@ -29,8 +29,10 @@ def render(report: Report) -> str:
             "processes": hosting.processes,
             "memory_limit_bytes": hosting.memory_limit,
             "ci": hosting.ci,
+            "commit": hosting.commit,
         },
         "findings": [_finding(finding) for finding in report.findings],
+        "silenced": [_finding(finding) for finding in report.silenced],
     }
     return json.dumps(document, indent=2)
 

@@ -29,14 +29,15 @@ def render(
 ) -> str:
     """The whole report, the last line being the verdict. ``verbosity`` 2 adds every fact."""
     style = _Style(colour, unicode, verbosity)
-    return "\n\n".join([*_blocks(report.findings, style), _verdict(report, style)])
+    blocks = (*_blocks(report.findings, style), *_silenced(report, style))
+    return "\n\n".join([*blocks, _verdict(report, style)])
 
 
 class _Style:
     def __init__(self, colour: bool, unicode: bool, verbosity: int) -> None:  # noqa: FBT001
         self._colour = colour
         self._unicode = unicode
-        self._verbosity = verbosity
+        self.verbose = verbosity >= 2  # noqa: PLR2004 - Django's own scale
 
     def paint(self, level: Level, text: str) -> str:
         return f"{_COLOURS[level]}{text}{_RESET}" if self._colour else text
@@ -62,7 +63,7 @@ class _Style:
         return (_GLYPHS if self._unicode else _ASCII)[level]
 
     def facts(self, finding: Finding) -> list[str]:
-        if self._verbosity < 2:  # noqa: PLR2004 - Django's own scale: 2 is "verbose"
+        if not self.verbose:
             return []
         rows = [*finding.facts.items(), ("duration_ms", finding.duration_ms)]
         return [line for key, fact in rows for line in self.wrap(f"{key} = {fact}", 8, 12)]
@@ -81,6 +82,12 @@ def _blocks(findings: tuple[Finding, ...], style: _Style) -> Iterator[str]:
     fine = [head for head, *followers in found if head.level is Level.OK and not followers]
     if fine:
         yield "\n".join(line for finding in fine for line in _fine(finding, style))
+
+
+def _silenced(report: Report, style: _Style) -> Iterator[str]:
+    lines = [line for finding in report.silenced for line in _held_back(finding, style)]
+    if lines and style.verbose:
+        yield "\n".join(lines)
 
 
 def groups(findings: tuple[Finding, ...]) -> list[list[Finding]]:
@@ -132,6 +139,12 @@ def _consequence(finding: Finding, style: _Style) -> list[str]:
 def _fine(finding: Finding, style: _Style) -> list[str]:
     text = f"{finding.subject}  {finding.summary}"
     return style.item(Level.OK, text, 0, 6) + style.facts(finding)
+
+
+def _held_back(finding: Finding, style: _Style) -> list[str]:
+    facts = finding.facts
+    text = f"silenced until {facts['until']}: {finding.subject} ({finding.id}) {finding.summary}"
+    return style.item(Level.INFO, f"{text} Reason: {facts['reason']}", 0, 6)
 
 
 def _verdict(report: Report, style: _Style) -> str:

@@ -15,12 +15,12 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from resilience.errors import UsageError, did_you_mean
+from resilience.silence import reason_and_date
 from resilience.tls import pinning
 from resilience.tls.trust import Insecure, Trust
 
@@ -247,16 +247,7 @@ def _client_cert(name: str, value: object) -> tuple[str, str | None]:
 
 
 def _insecure(name: str, value: object) -> Insecure:
-    if not isinstance(value, Mapping) or set(value) != {"reason", "until"}:
-        raise UsageError(f'{name!r} must be {{"reason": "…", "until": "2027-01-31"}}')
-    reason, until = value["reason"], value["until"]
-    if not isinstance(reason, str) or not reason.strip():
-        raise UsageError(f"{name!r} gives no reason")
-    try:
-        day = until if isinstance(until, date) else date.fromisoformat(until)
-    except (TypeError, ValueError):
-        raise UsageError(f"the date of {name!r} is not of the form 2027-01-31") from None
-    return Insecure(name, reason.strip(), day.date() if isinstance(day, datetime) else day)
+    return Insecure(name, *reason_and_date(name, value))
 
 
 _KEYS: dict[str, Callable[[object], Any]] = {

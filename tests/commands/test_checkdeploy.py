@@ -267,6 +267,7 @@ def test_json_is_alone_on_standard_output(healthy, database):
         "duration_ms",
         "hosting",
         "findings",
+        "silenced",
     ]
     assert document["exit_code"] == ended.code
     assert ended.err == ""

@@ -14,13 +14,13 @@ from resilience.render import json as render_json
 
 OK, ERROR = Level.OK, Level.ERROR
 
-REPORT_KEYS = "schema verdict exit_code duration_ms hosting findings".split()
+REPORT_KEYS = "schema verdict exit_code duration_ms hosting findings silenced".split()
 FINDING_KEYS = (
     "id level area subject summary hint facts location cause skipped duration_ms docs".split()
 )
 HOSTING_KEYS = (
-    "platform kind on_platform forced signals instance processes memory_limit_bytes ci".split()
-)
+    "platform kind on_platform forced signals instance processes memory_limit_bytes ci commit"
+).split()
 
 
 def finding(

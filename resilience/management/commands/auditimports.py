@@ -61,7 +61,7 @@ def _probe(options: dict[str, Any], paths: tuple[str, ...]) -> Probe:
         modules=tuple(options["modules"]) or audit.modules_in(paths),
         paths=paths,
         after_setup=options["after_setup"] or not options["modules"],
-        strangers=options["verbosity"] > 1 or options["format"] == "json",
+        strangers=options["verbosity"] > 1 or options["format"] in ("json", "junit"),
     )
 
 
