@@ -609,7 +609,11 @@ def test_pickles_that_others_may_write(settings, backend, location, said):
     assert [(each.id, each.level, each.subject) for each in found] == (
         [("redis.pickle-untrusted", WARNING, "caches.default")] if said else []
     )
-    assert not found or str(said) in found[0].summary
+    if found:
+        assert str(said) in found[0].summary
+        assert "a password and its TLS a certificate that is verified" in found[0].hint
+        configure(settings, backend, "rediss://:pw@cache.internal/0")
+        assert static() == []
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies as st
+from redis import Redis
 
 from resilience.findings import Finding, Level, Report
 from resilience.probes import info, redis, targets
@@ -200,6 +201,14 @@ def test_a_needless_password_is_a_warning_and_the_rest_is_still_examined(healthy
     ]
     refused = examined(healthy.url("/0?protocol=2", password=PASSWORD))
     assert [(f.id, f.level) for f in refused] == [("redis.auth-unneeded", Level.ERROR)]
+    assert "Set requirepass on the server, or remove the password here" in refused[0].hint
+    assert only(healthy.url("/0?protocol=2")).id == "redis.ok"
+    healthy.command("CONFIG", "SET", "requirepass", PASSWORD)
+    try:
+        assert only(healthy.url("/0?protocol=2", password=PASSWORD)).id == "redis.ok"
+    finally:
+        with Redis(port=healthy.port, password=PASSWORD) as owner:
+            owner.config_set("requirepass", "")
 
 
 def test_the_scheme_must_fit_the_port(healthy, encrypted, authority, tmp_path):

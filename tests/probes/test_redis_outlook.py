@@ -68,12 +68,19 @@ def test_no_eviction_under_a_limit(server, found):
         server.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
 
 
-def test_no_limit_matters_where_a_container_ends_what_grows(found, hosted: Hosted):
+def test_no_limit_matters_where_a_container_ends_what_grows(server, found, hosted: Hosted):
     hosted("railway")
     assert [(f.id, f.level) for f in found()] == [
         ("redis.eviction", Level.INFO),
         ("redis.ok", Level.OK),
     ]
+    try:
+        server.command("CONFIG", "SET", "maxmemory", "64mb")
+        server.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+        assert [f.id for f in found()] == ["redis.ok"]  # the hint
+    finally:
+        server.command("CONFIG", "SET", "maxmemory", "0")
+        server.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
     hosted("none")
     assert [f.id for f in found()] == ["redis.ok"]
 
@@ -165,12 +172,17 @@ def test_percentiles_are_of_what_was_measured(took):
 def test_the_public_address_from_inside(url, settings, hosted: Hosted):
     """Known without asking anybody, so in ``check --deploy`` and while an image is built too."""
 
-    def ids() -> list[str]:
+    def found(url: str) -> list[Finding]:
+        settings.CACHES = {"default": {"BACKEND": DJANGO, "LOCATION": url}}
         probes = probes_of(["redis"], stage="build")
-        return [f.id for f in examine(probes, Deadline(5)).findings]
+        return list(examine(probes, Deadline(5)).findings)
 
-    settings.CACHES = {"default": {"BACKEND": DJANGO, "LOCATION": url}}
     hosted("railway")
-    assert ids() == (["redis.public-url-inside"] if RAILWAY[url] else [])
+    said = found(url)
+    assert [f.id for f in said] == (["redis.public-url-inside"] if RAILWAY[url] else [])
+    for each in said:
+        private = re.search(r"redis\.railway\.internal", each.hint)
+        assert private
+        assert found(f"redis://default:secret-word@{private[0]}:6379/0") == []
     hosted("none")
-    assert ids() == []
+    assert found(url) == []
