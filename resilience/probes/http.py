@@ -9,6 +9,7 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
@@ -128,9 +129,11 @@ class Client:
             sock.settimeout(allowed)
             sock.sendall(request.encode("latin-1") + b"\r\n")
             wire = _Wire(sock, time.monotonic() + allowed)
-            response = http.client.HTTPResponse(cast(socket.socket, wire), method="GET")
-            response.begin()
-            body = response.read(_MOST)
+            with closing(
+                http.client.HTTPResponse(cast(socket.socket, wire), method="GET")
+            ) as response:
+                response.begin()
+                body = response.read(_MOST)
         except TimeoutError:
             raise NoAnswer(f"did not answer {path} within {allowed:.1f} s") from None
         except http.client.HTTPException as error:

@@ -11,6 +11,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from http.client import HTTPException, HTTPResponse
 from typing import Any
@@ -97,9 +98,9 @@ class Api:
             try:
                 sock.settimeout(self.seconds())
                 sock.sendall("\r\n".join([*lines, "", ""]).encode("ascii") + body)
-                response = HTTPResponse(reading, method=method)  # type: ignore[arg-type]
-                response.begin()
-                content = response.read(_MOST)
+                with closing(HTTPResponse(reading, method=method)) as response:  # type: ignore[arg-type]
+                    response.begin()
+                    content = response.read(_MOST)
             except HTTPException:
                 raise NoAnswer(None) from None
             except OSError as error:

@@ -5,6 +5,8 @@ from typing import ClassVar
 from django.db import migrations, models
 from django.db.migrations.operations.base import Operation
 
+from resilience.history.models import LevelsField
+
 
 class Migration(migrations.Migration):
     initial = True
@@ -33,7 +35,7 @@ class Migration(migrations.Migration):
                 ("config", models.CharField(max_length=16)),
                 ("versions", models.CharField(max_length=200)),
                 ("memory_bytes", models.BigIntegerField(null=True)),
-                ("levels", models.JSONField(default=dict)),
+                ("levels", LevelsField(default=dict)),
             ],
             options={
                 "default_permissions": (),
