@@ -7,6 +7,7 @@ system checks report ``conf.invalid``. Nothing here reads settings at import.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
 import threading
@@ -252,3 +253,11 @@ def _set_by_the_user() -> dict[str, object]:
                 if settings.is_overridden(name):  # type: ignore[misc]
                     found[name] = getattr(settings, name)
     return found
+
+
+def _after_fork() -> None:
+    global _lock  # noqa: PLW0603 - another thread may have held it
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)

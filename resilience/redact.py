@@ -95,6 +95,14 @@ def is_secret_name(name: str) -> bool:
     return bool(_SECRET_NAME.search(name))
 
 
+def _after_fork() -> None:
+    global _lock  # noqa: PLW0603 - another thread may have held it
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 def register(value: str) -> None:
     """Mask ``value`` from now on, also URL-encoded or decoded, and the password of a URL in it."""
     found = _masked_forms(value)
@@ -125,7 +133,7 @@ def register_settings(values: Mapping[str, object], depth: int = 0) -> None:
             elif "://" in text_:
                 register_url(text_)
         if depth < _DEPTH:  # settings may refer to themselves
-            for part in _mappings(value):
+            for part in _mappings(value, depth):
                 register_settings(part, depth + 1)
 
 
@@ -253,9 +261,9 @@ def _strings(value: object) -> Iterator[str]:
         yield from (item for item in value if isinstance(item, str))
 
 
-def _mappings(value: object) -> Iterator[Mapping[str, object]]:
+def _mappings(value: object, depth: int) -> Iterator[Mapping[str, object]]:
     if isinstance(value, dict):
         yield {str(key): item for key, item in value.items()}
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, list | tuple) and depth < _DEPTH:  # a list may hold itself, too
         for item in value:
-            yield from _mappings(item)
+            yield from _mappings(item, depth + 1)

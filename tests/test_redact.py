@@ -382,6 +382,13 @@ def test_an_exception_that_cannot_be_shown_is_named():
     assert redact.exception(BrokenError()) == "BrokenError: (its message cannot be shown)"
 
 
+def test_a_setting_that_holds_itself_is_read_all_the_same():
+    loop: list[object] = [{"API_KEY": "canary-in-a-loop"}]
+    loop.append(loop)
+    redact.register_settings({"ODD": loop})
+    assert "canary" not in redact.text("it is canary-in-a-loop")
+
+
 # ── terminals ───────────────────────────────────────────────────────────────────────────────────
 
 

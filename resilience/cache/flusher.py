@@ -46,8 +46,9 @@ class Flusher(Worker):
 
     def turn(self) -> float:
         """One batch, in between requests if there is such a moment."""
-        if self._is_busy():
-            return QUIET
+        return QUIET if self._is_busy() else self._work()
+
+    def _work(self) -> float:
         try:
             worked = self._free() or self._free_again() or self._free_page()
         except Unanswered:
@@ -76,7 +77,7 @@ class Flusher(Worker):
         if not state.write.closed and clock() < ends:
             state.prober.probe_writes(ends - clock())
         while state.write.closed and clock() < ends and journal.due_in(self._owner) == 0:
-            self.turn()
+            self._work()  # whoever else asks: there is no later
         left = journal.left(self._owner)
         if any(left.values()):
             logger.error(

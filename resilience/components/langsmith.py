@@ -6,6 +6,7 @@ missing in a forked child. What is mended here:
 
 - both stacks follow ``RESILIENCE["TLS"]`` for ``langsmith``, or for the HOST:PORT of the address:
   CA, RELAX_STRICT, PINS, CLIENT_CERT and INSECURE
+- no redirect leads key or traces to another server
 - no request waits longer than CONNECT and READ, and the stacks repeat none
 - the thread is a daemon; what it has not sent is flushed at exit, for FLUSH seconds at most
 - a client from before a fork is built anew in the child, in place, when it is used there
@@ -46,6 +47,10 @@ _HTTP, _HTTPS = 80, 443
 _NO_COMPRESSION = "LANGSMITH_DISABLE_RUN_COMPRESSION"
 
 
+class LeadsElsewhere(requests.ConnectionError):
+    """Whoever answers redirects to another host, port or scheme (http to https is none)."""
+
+
 class Client(langsmith.Client):
     """``langsmith.Client`` with other defaults; every keyword of it is an option.
 
@@ -78,7 +83,7 @@ class Client(langsmith.Client):
         for cached in (utils.get_env_var, utils.get_tracer_project):
             cached.cache_clear()  # it may have been asked before .env was read
         self._closed = False
-        session = requests.Session()
+        session = _Session()
         # With any info given, the SDK's thread asks nobody for it: it has nothing to send yet.
         super().__init__(session=session, info={}, **self._options)
         try:  # only now the address is known: it may come from OPTIONS, a variable or a profile
@@ -105,7 +110,6 @@ class Client(langsmith.Client):
         return _Contexts(
             _context(own),
             {"https://": shared, "http://": shared, f"{parts.scheme}://{parts.netloc}/": mine},
-            only_here=own != others,
         )
 
     def _settle(self) -> None:
@@ -150,8 +154,8 @@ class Client(langsmith.Client):
 
     def _bounded(self, api: Any) -> Any:
         api.max_retries = 0
-        if self._contexts is not None and self._contexts.only_here:
-            api._client.follow_redirects = False  # noqa: SLF001 - its httpx client
+        # httpx would take the key along, wherever that leads.
+        api._client.follow_redirects = False  # noqa: SLF001 - its httpx client
         return api
 
     def flush(self, timeout: float | None = None) -> None:
@@ -170,14 +174,10 @@ class Client(langsmith.Client):
 
 
 class _Contexts(NamedTuple):
-    """One for httpx, and one for each prefix of an address for requests.
-
-    ``only_here``: there is an exception for this address, and httpx has one context for all.
-    """
+    """One for httpx, and one for each prefix of an address for requests."""
 
     httpx: ssl.SSLContext
     requests: dict[str, ssl.SSLContext]
-    only_here: bool
 
 
 def _context(trust: Trust) -> ssl.SSLContext:
@@ -187,6 +187,22 @@ def _context(trust: Trust) -> ssl.SSLContext:
     except InsecureExpired as over:
         logger.error("LangSmith is verified again: %s", over)  # noqa: TRY400 - it says everything
         return replace(trust, insecure=None).context()
+
+
+class _Session(requests.Session):
+    """requests, which takes ``x-api-key`` and the traces along to whomever a server names."""
+
+    def rebuild_auth(
+        self, prepared_request: requests.PreparedRequest, response: requests.Response
+    ) -> None:
+        """Called before each redirect is followed. Raises LeadsElsewhere for another host."""
+        mine, theirs = str(response.request.url), str(prepared_request.url)
+        if self.should_strip_auth(mine, theirs):  # type: ignore[no-untyped-call]
+            raise LeadsElsewhere(
+                f"{urlsplit(mine).hostname} redirects ({response.status_code}) to another server, "
+                "where neither key nor traces go. Set LANGSMITH_ENDPOINT to the API itself."
+            )
+        super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
 
 
 class _Adapter(HTTPAdapter):

@@ -9,6 +9,7 @@ import math
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
+from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest, HttpResponse, QueryDict, UnreadablePostError
 
 from resilience import conf
@@ -20,6 +21,7 @@ FIELD = "token"
 """Of the form."""
 
 _LONGEST_FORM = 4096  # bytes
+_DIGITS = 18  # of a length; int() raises for thousands
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -106,11 +108,11 @@ def _form_token(request: HttpRequest) -> bytes | None:
     length = request.META.get("CONTENT_LENGTH") or ""
     if request.content_type != _FORM or not (length.isascii() and length.isdigit()):
         return None
-    if int(length) > _LONGEST_FORM:
+    if len(length) > _DIGITS or int(length) > _LONGEST_FORM:
         return None
     try:
         form = QueryDict(request.body, encoding="utf-8")
-    except UnreadablePostError:
+    except (UnreadablePostError, SuspiciousOperation):  # the latter: beyond the project's limits
         return None
     return (form.get(FIELD) or "").strip().encode("utf-8", "surrogatepass")
 

@@ -102,8 +102,9 @@ class Monitor:
             old = self._clock() - self._round_began >= oldest
             first = old and not self._wanted
             self._wanted = self._wanted or first
-            target = self._round + self._wanted
-        if first:
+            wanted = self._wanted
+            target = self._round + wanted
+        if first or (wanted and not self.rounds.running):  # there may have been no thread for it
             self.rounds.start(wake=True)
         if background and not old:
             self._wait(self._has_answers, wait)

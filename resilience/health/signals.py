@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections import deque
 from typing import NamedTuple
 
@@ -52,3 +54,11 @@ class Announcer(Worker):
 
     def is_idle(self) -> bool:
         return not self._changes
+
+
+def _after_fork() -> None:
+    """The announcer may have been sending: who disconnects in the child would wait for ever."""
+    subject_changed.lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -51,9 +51,6 @@ def own(using: str) -> Iterator[None]:
             name = str(connection.settings_dict["NAME"])
             if not (":memory:" in name or name.startswith("file:") or Path(name).exists()):
                 raise OperationalError("the file of the database does not exist yet")
-        elif connection.vendor == "postgresql":
-            # A server that has gone without a word; libpq's own, so no pooler minds it.
-            options.setdefault("tcp_user_timeout", round((STATEMENT + CONNECT) * 1000))
         elif connection.vendor == "mysql":
             options.setdefault("read_timeout", round(STATEMENT))
             options.setdefault("write_timeout", round(STATEMENT))

@@ -16,6 +16,7 @@ from resilience.findings import Level
 from resilience.health import monitor
 from resilience.health.signals import subject_changed
 from resilience.history import connection, identity, keeping, pace, writing
+from resilience.history.fitting import fit
 from resilience.history.recording import Recorder
 
 logger = logging.getLogger("resilience.history")
@@ -108,7 +109,7 @@ class Heart:
         """What kept the beat from being written, or nothing."""
         if self._me is None:
             self._me = identity.identify(self._role)
-        now = {each.subject: each.level for each in monitor.snapshot().subjects}
+        now = {fit(each.subject): each.level for each in monitor.snapshot().subjects}
         using = connection.alias()
         try:
             with connection.own(using):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from resilience.findings import Finding, Level
+from resilience.history.fitting import fit
 
 MOST = 1000
 """Changes that wait for the database; of more, the oldest are dropped and counted."""
@@ -55,6 +56,7 @@ class Recorder:
         """A receiver of ``subject_changed``. That a process begins with OK is no news."""
         if finding.area == _SHARED or (old is None and new is Level.OK):
             return
+        subject = fit(subject)  # as everything else in the history calls it
         age = max(0.0, self._wall() - at)
         change = Change(self._clock() - age, subject, old, new, finding.id, finding.summary)
         with self._lock:

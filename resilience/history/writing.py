@@ -11,6 +11,7 @@ from resilience.findings import Level
 from resilience.history import keeping
 from resilience.history.clock import DatabaseNow
 from resilience.history.connection import bounded
+from resilience.history.fitting import fit
 from resilience.history.identity import Identity, memory
 from resilience.history.models import Instance, Stretch, Transition
 from resilience.history.recording import Change, Recorder
@@ -50,10 +51,10 @@ def _alive(using: str, me: Identity, levels: Mapping[str, Level], *, stopped: bo
     # The first beat, or this process was away so long that its row was purged.
     Instance(
         key=me.key,
-        replica=me.replica[:200],
-        host=me.host[:200],
+        replica=fit(me.replica),
+        host=fit(me.host),
         pid=me.pid,
-        role=me.role[:50],
+        role=fit(me.role, 50),
         booted_at=DatabaseNow() - Value(time.monotonic() - me.born),
         commit=me.commit,
         config=me.config,
@@ -71,12 +72,12 @@ def _changed(using: str, me: Identity, changes: Sequence[Change]) -> None:
             Transition(
                 # How long ago, so that the clocks of hosts need not agree.
                 at=DatabaseNow() - Value(now - change.at),
-                subject=change.subject[:200],
+                subject=change.subject,
                 old=change.old,
                 new=change.new,
                 finding=change.finding[:100],
                 summary=change.summary[:500],
-                replica=me.replica[:200],
+                replica=fit(me.replica),
                 pid=me.pid,
             )
             for change in _news(using, changes)

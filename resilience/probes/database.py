@@ -29,6 +29,14 @@ _AUTH_TEXTS = (
     "Access denied for user",
 )
 _DUMMY = "django.db.backends.dummy"
+# Of libpq: a server that has gone without a word is given up after 5 s. The kernel's own time for
+# it is 15 minutes for what was sent, 2 hours for an answer that is waited for.
+_GONE = {
+    "tcp_user_timeout": 5000,  # ms
+    "keepalives": 1,
+    "keepalives_idle": 2,  # s, as the next one
+    "keepalives_interval": 1,
+}
 
 
 def probes() -> list[Probe]:
@@ -184,6 +192,9 @@ def own_connection(alias: str, deadline: Deadline) -> Iterator[BaseDatabaseWrapp
         options = connection.settings_dict.setdefault("OPTIONS", {})
         options.pop("pool", None)
         options.setdefault("connect_timeout", max(1, round(deadline.stage())))
+        if connection.vendor == "postgresql":
+            for name, value in _GONE.items():
+                options.setdefault(name, value)
     connections[alias] = connection
     try:
         yield connection

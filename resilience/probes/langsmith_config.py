@@ -85,8 +85,10 @@ class Config:
             parts = self.parts
         except ValueError:
             return "the address"
+        host = parts.hostname or ""
+        host = f"[{host}]" if ":" in host else host
         port = f":{parts.port}" if parts.port else ""
-        return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
+        return f"{parts.scheme}://{host}{port}{parts.path}"
 
 
 def variable(name: str) -> tuple[str, str]:

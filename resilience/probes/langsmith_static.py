@@ -45,6 +45,7 @@ def found(config: Config, subject: str) -> list[Finding]:
         *_tracing(config, subject),
         *list(_address(config, subject, level))[:1],
         *_key(config, subject, level),
+        *_workspace(config, subject, level),
     ]
 
 
@@ -52,7 +53,7 @@ def stops(findings: list[Finding]) -> bool:
     """Whether it makes no sense to ask anybody: the answer could only repeat one of them."""
     fatal = (
         "langsmith.endpoint-invalid langsmith.ui-host langsmith.http-redirect langsmith.path "
-        "langsmith.key-missing langsmith.key-invalid"
+        "langsmith.key-missing langsmith.key-invalid langsmith.workspace"
     ).split()
     return any(finding.id in fatal for finding in findings)
 
@@ -181,7 +182,7 @@ def _unusable(config: Config) -> str:
     scheme, _, rest = config.url.partition("://")
     if scheme.lower() not in ("http", "https") or not rest:
         return "does not begin with https://, so the SDK refuses it."
-    if not _PRINTABLE.fullmatch(config.url) or re.search(r"[?#]", rest):
+    if not _PRINTABLE.fullmatch(config.url) or re.search(r"[?#\\]", rest):
         return "has more than scheme, host and path."
     try:
         endpoints.parse(f"https://{rest}")
@@ -221,6 +222,18 @@ def _key(config: Config, subject: str, level: Level) -> Iterator[Finding]:
         f"Make a key in LangSmith's settings and set {name}; or set LANGSMITH_TRACING=false.",
         cause=None if quiet else _of_component(config),
     )
+
+
+def _workspace(config: Config, subject: str, level: Level) -> Iterator[Finding]:
+    if config.workspace and not _PRINTABLE.fullmatch(config.workspace):
+        yield Finding(
+            "langsmith.workspace",
+            level,
+            subject,
+            f"{config.workspace_from} holds a space, a line break or a letter that no header can "
+            "carry.",
+            f"Set {config.workspace_from} to the ID in LangSmith's settings, Workspaces: one word.",
+        )
 
 
 def _of_component(config: Config) -> Finding | None:

@@ -268,15 +268,17 @@ class Verdict:
         try:
             theirs = urlsplit(urljoin(self._config.url + "/", answer.location))
             host = (theirs.hostname or "").lower()
+            _ = theirs.port  # which is read only now
         except ValueError:
             host, theirs = "", urlsplit("")
         if mine.scheme == "http" and theirs.scheme == "https" and host == mine.hostname:
+            shown = f"[{host}]" if ":" in host else host
             port = f":{theirs.port}" if theirs.port else ""
             self._fail(
                 "langsmith.http-redirect",
                 f"{self._config.where} redirects to https://: that turns POST into GET, which is "
                 "answered with 405, and sends the key in clear text first.",
-                f"Set {self._origin}=https://{host}{port}{self._base}, and make a new key.",
+                f"Set {self._origin}=https://{shown}{port}{self._base}, and make a new key.",
                 status=answer.status,
             )
         shown = host if _NAME.fullmatch(host) else "another address"

@@ -89,10 +89,17 @@ def link(findings: Sequence[Finding], needs: Mapping[str, tuple[str, ...]]) -> t
                 causes[subject] = needed
                 break
 
+    explained: dict[str, Finding] = {}  # each once: a finding is redacted anew when it is made
+
+    def explain(subject: str) -> Finding:
+        if subject not in explained:
+            explained[subject] = linked(failures[subject])
+        return explained[subject]
+
     def linked(finding: Finding) -> Finding:
         if finding.subject not in causes or not is_failure(finding) or finding.cause is not None:
             return finding
-        return replace(finding, cause=linked(failures[causes[finding.subject]]))
+        return replace(finding, cause=explain(causes[finding.subject]))
 
     return tuple(linked(finding) for finding in findings)
 

@@ -113,4 +113,6 @@ def _gauge(name: str, help_: str, samples: _Samples) -> Iterator[str]:
 
 
 def _escaped(text: str) -> str:
+    # A lone surrogate, which a variable that is no UTF-8 gives, has no bytes to be sent as.
+    text = text.encode(errors="backslashreplace").decode()
     return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

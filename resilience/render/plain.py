@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from resilience import redact
 from resilience.health.states import Health
 from resilience.render import text
 
@@ -15,7 +16,8 @@ def render(health: Health, word: str) -> str:
     for state in health.subjects:
         if state.running_since and health.taken_at - state.running_since >= HUNG_SECONDS:
             seconds = health.taken_at - state.running_since
-            lines.append(f"{state.subject} has been asked for {seconds:.0f} s without an answer")
+            subject = redact.printable(state.subject)
+            lines.append(f"{subject} has been asked for {seconds:.0f} s without an answer")
     return "\n".join(lines) + f"\n\n{text.render(health.report)}\n"
 
 

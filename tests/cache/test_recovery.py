@@ -401,6 +401,18 @@ def test_a_batch_waits_for_a_moment_between_requests_but_not_for_long(fresh, ask
         assert freed(flusher.PATIENCE - flusher.PAUSE) == (2 if asked else 3)
 
 
+def test_at_the_end_of_a_process_no_batch_waits_for_a_moment(fresh, monkeypatch):
+    with alias(fresh.url(), OPERATION_TIMEOUT=LONG) as cache:
+        cache.get("a")
+        state = state_of(cache)
+        state.flusher.stop()
+        names = [f":1:{number}" for number in range(50 * flusher.BATCH)]
+        state.journal.add(names, state.flusher._owner, unknown=False)
+        monkeypatch.setattr(state.flusher, "_is_busy", lambda: True)  # others ask all the time
+        state.flusher.finish(state.clock() + 1.0)
+        assert not any(state.journal.left(state.flusher._owner).values())
+
+
 # ── too many ────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -19,6 +19,7 @@ from langsmith import traceable
 
 from resilience.components.langsmith import Client
 from resilience.simulation.fake_langsmith import FakeLangSmith
+from resilience.simulation.service import HTML, Answer
 from resilience.tls import policy, stores
 from resilience.tls.pinning import PinMismatch, pin_of
 from resilience.tls.policy import Policy
@@ -197,3 +198,24 @@ def test_what_is_traced_arrives_at_a_pinned_server(ask):
 
 def _double(number: int) -> int:
     return 2 * number
+
+
+@each_stack
+@pytest.mark.parametrize("status", [302, 307])
+def test_no_redirect_leads_the_key_to_another_server(call, status, ask):
+    """Both stacks of the SDK take ``x-api-key`` along, and a 307 takes the traces too."""
+    with FakeLangSmith(KEY) as there, FakeLangSmith(KEY) as here:
+        ask(here, call)
+        assert here.requests[-1].headers["x-api-key"] == KEY, "the twin: here it belongs"
+        away = Answer(status, "", HTML, {"Location": f"{there.origin}/sessions"})
+        here.answers["*"] = away
+
+        def trace(client: Client) -> None:
+            traceable(_double)(21)
+            client.flush(1.0)
+
+        with pytest.raises(Exception, match=f"{status}"):
+            ask(here, call)
+        ask(here, trace)
+        assert [each for each in here.requests if each.method == "POST"]
+        assert there.requests == []

@@ -119,3 +119,14 @@ def test_another_site_cannot_send_the_form(headers, status):
 def test_what_is_no_form_of_ours_is_refused(body, kind, status):
     answer = Client().generic("POST", "/readyz", body, content_type=kind)
     assert answer.status_code == status
+
+
+def test_a_form_beyond_the_limits_of_the_project_is_answered_by_us():
+    """Django's own page for it would be of the project, and logged as suspicious."""
+    for body, length in ((b"a&" * 1500, "3000"), (b"token=x", "9" * 5000)):
+        answer = Client().generic("POST", "/readyz", body, content_type=FORM, CONTENT_LENGTH=length)
+        assert (answer.status_code, answer.content) == (400, b"bad-request\n")
+    with override_settings(DATA_UPLOAD_MAX_MEMORY_SIZE=5):
+        answer = post(Client())
+        assert (answer.status_code, answer.content) == (400, b"bad-request\n")
+    assert post(Client()).status_code == 303, "the twin: within them it is taken"

@@ -131,6 +131,13 @@ def test_openmetrics_of_any_subject_can_be_read(name):
     assert len(of(found, "resilience_subject_level")) == 1
 
 
+def test_a_lone_surrogate_in_a_name_can_be_sent():
+    """As a variable that is no UTF-8 has it."""
+    text = openmetrics.render(health(state("caches.\udcff")), {"s\udcff": STATUS}, serving=True)
+    found = samples(text.encode().decode())
+    assert list(of(found, "resilience_cache_l1_bytes")) == [r"s\udcff"]
+
+
 def test_an_unescaped_label__twin__does_not_pass_the_parser(monkeypatch):
     monkeypatch.setattr(openmetrics, "_escaped", lambda text: text)
     with pytest.raises(ValueError, match=r"\w"):
@@ -176,6 +183,11 @@ def test_json_holds_the_report_of_checkdeploy():
         each["subject"] for each in document["subjects"]
     ]
     assert json.loads(status_json.render("ready", None)) == {"status": "ready"}
+
+
+def test_no_name_of_what_hangs_is_obeyed_by_a_terminal():
+    hung = state("caches.\x1b[2J", running_since=100.0)
+    assert r"caches.\x1b[2J has been asked" in plain.render(health(hung), "degraded")
 
 
 def test_the_plain_text_says_what_hangs_and_how_old_it_is():

@@ -504,3 +504,19 @@ def test_no_audit_and_nothing_that_builds():
     assert "audit" not in {probe.area for probe in probes}
     assert all(not getattr(probe, "builds", False) for probe in probes)
     assert all(not getattr(probe, "migrations", False) for probe in probes)
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_once_there_is_a_thread_again_somebody_who_asks_starts_the_round(
+    background, watching, monkeypatch, settings
+):
+    settings.RESILIENCE = {"BACKGROUND": background}
+    monitor = watching(Scripted(CRITICAL, told=Told()))
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr(threading.Thread, "start", start)
+        assert monitor.ask(0.0).readiness is Readiness.STARTING
+    assert monitor.ask(5.0).readiness is Readiness.READY

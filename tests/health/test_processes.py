@@ -188,3 +188,36 @@ print("done")
         FRAMEWORK,
     )
     assert (ended.out, ended.code) == ("now\nimported heavy\ndone\n", 0), ended.err
+
+
+@pytest.mark.parametrize(
+    ("lock", "use"),
+    [
+        ("conf._lock", "conf.get()"),
+        ("redact._lock", "redact.text('word')"),
+        ("subject_changed.lock", "subject_changed.disconnect(dispatch_uid='nobody')"),
+    ],
+)
+def test_a_fork_while_another_thread_holds_a_lock_hangs_no_child(lock, use, tmp_path):
+    """In the child that thread is missing, and nobody else would let go."""
+    ended = python(
+        tmp_path,
+        f"""
+from resilience import conf, redact
+from resilience.health.signals import subject_changed
+conf.get()
+with {lock}:
+    child = os.fork()
+    if child == 0:
+        {use}
+        os._exit(0)
+ends = time.monotonic() + 3
+while not (done := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < ends:
+    time.sleep(0.01)
+if not done[0]:
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+print("done" if done == (child, 0) else "it hangs")
+""",
+    )
+    assert (ended.code, ended.out) == (0, "done\n"), ended.err

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -21,7 +22,7 @@ from resilience.findings import Finding, Level
 from resilience.health import monitor
 from resilience.history import connection, heartbeat, identity, reading, writing
 from resilience.history.heartbeat import Heart
-from resilience.history.models import Instance, Transition
+from resilience.history.models import Instance, Stretch, Transition
 from resilience.history.recording import Recorder
 from resilience.simulation.network import BlackHole
 from tests.history.conftest import SQLITE, migrate
@@ -41,6 +42,25 @@ def changed(heart: Heart, subject: str = "caches.default", **more: Any) -> None:
     heart.recorder.note(
         subject=subject, old=more.get("old", Level.OK), new=new, finding=finding, at=at
     )
+
+
+@pytest.mark.parametrize("odd", ["a\x00b", "h\udcff", "x" * 10_000])
+def test_odd_names_keep_no_beat_from_being_written(odd, database, monkeypatch):
+    """A variable that is no UTF-8 gives lone surrogates; PostgreSQL takes no NUL."""
+    state = SimpleNamespace(subject=f"redis.{odd}", level=Level.ERROR)
+    health = SimpleNamespace(subjects=[state])
+    monkeypatch.setattr(monitor, "snapshot", lambda: health)
+    monkeypatch.setattr(
+        conf, "detect_hosting", lambda: SimpleNamespace(instance=odd, on_platform=False)
+    )
+    heart = Heart("web")
+    changed(heart, state.subject)
+    beat(heart)
+    assert heart.problem == ""
+    (row,) = Instance.objects.all()
+    (name,) = row.levels
+    assert list(Transition.objects.values_list("subject", flat=True)) == [name]
+    assert set(Stretch.objects.values_list("subject", flat=True)) == {name}
 
 
 def test_the_first_beat_says_who_and_the_next_one_that_it_lives(database, monkeypatch):

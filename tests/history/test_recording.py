@@ -51,6 +51,14 @@ def test_what_came_meanwhile_and_is_worse_stays():
     assert recorder.levels({"redis": Level.OK}) == {"redis": Level.ERROR}
 
 
+def test_a_subject_is_as_every_database_takes_it():
+    recorder = Recorder()
+    for subject in ("caches.a\x00b", "redis.\udcff:6379/0", "caches." + "x" * 10_000, "caches.ä"):
+        note(recorder, subject=subject)
+    found = [change.subject for change in recorder.take(5)]
+    assert found == [r"caches.a\x00b", r"redis.\udcff:6379/0", "caches." + "x" * 193, "caches.ä"]
+
+
 def test_the_time_is_that_of_the_change():
     recorder = Recorder(clock=lambda: 500.0, wall=lambda: 1_000_010.0)
     note(recorder, at=1_000_000.0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -391,3 +393,22 @@ def test_the_connection_of_the_app_is_not_touched(use, tmp_path):
     assert connections["default"] is usual
     assert usual.connection is None
     assert [path.name for path in tmp_path.iterdir()] == ["db.sqlite3"]
+
+
+def test_postgres__a_server_that_vanished_is_given_up(use, postgres):
+    """Told the kernel, whose own time is 15 minutes, or 2 hours where an answer is waited for."""
+    use(of(postgres))
+    with database.own_connection("default", Deadline(4.0)) as connection:
+        connection.ensure_connection()
+        with socket.socket(fileno=os.dup(connection.connection.fileno())) as sock:
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 5000
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 2
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 1
+
+
+def test_postgres__a_server_that_vanished__twin__the_projects_own_time_counts(use, postgres):
+    use(of(postgres, OPTIONS={"tcp_user_timeout": 9000}))
+    with database.own_connection("default", Deadline(4.0)) as connection:
+        connection.ensure_connection()
+        with socket.socket(fileno=os.dup(connection.connection.fileno())) as sock:
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 9000

@@ -24,7 +24,7 @@ from resilience.env import ref
 from resilience.findings import Finding, Level
 from resilience.probes import areas, langsmith as module, runner
 from resilience.probes.base import Deadline
-from resilience.probes.langsmith_config import CLIENT, SPELLINGS
+from resilience.probes.langsmith_config import CLIENT, SPELLINGS, Config
 from resilience.simulation.fake_langsmith import (
     FORBIDDEN,
     NOT_ALLOWED,
@@ -283,7 +283,7 @@ def test_nothing_is_told_to_who_has_not_answered_as_langsmith_does(monkeypatch):
 
 
 def test_http_where_https_is_meant(monkeypatch):
-    """The redirect that turns POST into GET: only the SDK follows it, and sends the key first."""
+    """The redirect that turns POST into GET, and by then the key was sent in clear text."""
     with serving() as fake, FakeLangSmith(KEY, moved_to=fake.origin) as plain:
         configure(monkeypatch, plain.origin)
         (found,) = examine()
@@ -292,9 +292,10 @@ def test_http_where_https_is_meant(monkeypatch):
             True,
         )
         assert not [each for each in plain.requests if "x-api-key" in each.headers]
+        before = len(fake.requests)
         assert is_lost(fake)
         assert [each for each in plain.requests if each.headers.get("x-api-key") == KEY]
-        assert fake.requests[-1].method == "GET"
+        assert len(fake.requests) == before, "another port: our client does not follow"
         follow(found.hint, monkeypatch)
         assert [each.id for each in examine()] == ["langsmith.ok"]
         assert arrives(fake)
@@ -315,6 +316,36 @@ def test_one_of_ones_own_whose_info_is_closed(monkeypatch):
         assert [each.id for each in examine()] == ["langsmith.ok"]
         monkeypatch.setenv("LANGSMITH_API_KEY", "lsv2_x")
         assert roots(examine()) == ["langsmith.key-invalid"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "id"),
+    [
+        (Answer(200, "[" * 60_000, "text/plain"), "langsmith.path"),
+        (Answer(200, '{"version": ' * 5_000, "text/plain"), "langsmith.path"),
+        (Answer(302, "", HTML, {"Location": "https://127.0.0.1:99999999/"}), "langsmith.proxy"),
+        (Answer(302, "", HTML, {"Location": "https://[::1"}), "langsmith.proxy"),
+    ],
+)
+def test_an_answer_of_any_shape_is_no_crash(answer, id, monkeypatch):
+    with FakeLangSmith(KEY, answers={"*": answer}) as fake:
+        configure(monkeypatch, fake.origin)
+        assert [each.id for each in examine()] == [id]
+
+
+@pytest.mark.parametrize("workspace", ["a\r\nx-evil: 1", "a b", "a\u00e9"])
+def test_a_workspace_that_no_header_can_carry_is_not_sent(workspace, monkeypatch):
+    with FakeLangSmith(KEY) as fake:
+        configure(monkeypatch, fake.origin, WORKSPACE_ID=workspace)
+        assert roots(examine()) == ["langsmith.workspace"]
+        assert not fake.requests
+        monkeypatch.setenv("LANGSMITH_WORKSPACE_ID", f" {WORKSPACE}\n")
+        assert [each.id for each in examine()] == ["langsmith.ok"], "the twin"
+
+
+def test_an_address_of_ipv6_is_shown_as_it_is_written():
+    assert Config(url="https://u:p@[::1]:1984/api/v1").where == "https://[::1]:1984/api/v1"
+    assert Config(url="https://ls.test/").where == "https://ls.test/", "the twin"
 
 
 def test_an_older_one_that_takes_runs_in_another_way_is_fine_for_the_sdk(monkeypatch):
@@ -424,6 +455,7 @@ CLOUD = "https://api.smith.langchain.com"
     ("url", "id", "words"),
     [
         ("https://smith.langchain.com", "langsmith.ui-host", "where people sign in"),
+        (r"https://ls.test\@else.test", "langsmith.endpoint-invalid", "more than scheme"),
         ("https://eu.smith.langchain.com/", "langsmith.ui-host", "eu.smith.langchain.com"),
         ("http://api.smith.langchain.com", "langsmith.http-redirect", "405"),
         ("https://ls.test/api/v1/api/v1", "langsmith.path", "twice"),

@@ -10,7 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -421,3 +422,24 @@ def test_link__nothing_fails_without_a_cause_beside_a_failing_need(findings, nee
         if is_failure(each) and each.cause is None:
             explaining = failing.intersection(needs.get(each.subject, ()))
             assert all(each.subject in {other, *reached(other)} for other in explaining)
+
+
+def test_a_long_chain_of_causes_is_linked_in_linear_time(monkeypatch):
+    """A running app links again with every answer, and each new finding takes a millisecond."""
+    made: list[Finding] = []
+
+    def counting(finding: Finding, **changes: Any) -> Finding:
+        made.append(finding)
+        return replace(finding, **changes)
+
+    monkeypatch.setattr(runner, "replace", counting)
+    names = [f"components.c{number}" for number in range(40)]
+    found = [Finding("probe.crashed", Level.ERROR, name, "No.", "Mend it.") for name in names]
+    linked = runner.link(found, {name: (before,) for before, name in itertools.pairwise(names)})
+    assert len(made) < 2 * len(names)
+    last: Finding | None = linked[-1]
+    chain = []
+    while last is not None:
+        chain.append(last.subject)
+        last = last.cause
+    assert chain == names[::-1]
