@@ -81,8 +81,7 @@ def _check_caches() -> None:
 
     if is_collecting():
         return
-    for alias, config in settings.CACHES.items():
-        if targets.redis_kind(str(config.get("BACKEND", ""))) == targets.OURS:
-            from resilience.cache import options  # noqa: PLC0415 - redis, which only its users pay
+    for alias in targets.ours():
+        from resilience.cache import options  # noqa: PLC0415 - redis, which only its users pay
 
-            options.parse(alias, config)
+        options.parse(alias, settings.CACHES[alias])

@@ -11,7 +11,6 @@ maintenance page stands between a probe and its answer, and every Host header wi
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponse
@@ -53,5 +52,5 @@ class HealthMiddleware:
         return _done(response) if self._is_async else response
 
 
-async def _done(response: HttpResponse) -> HttpResponseBase:
-    return cast(HttpResponseBase, response)
+async def _done(response: HttpResponseBase) -> HttpResponseBase:
+    return response

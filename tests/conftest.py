@@ -14,6 +14,7 @@ from resilience.cache.idle import CLOSER
 from resilience.components import components
 from resilience.health import monitor
 from resilience.tls import policy
+from tests.servers import PostgresServer, postgres_server
 
 # At a desk every run tries other examples; where a change is judged, the same ones.
 settings.register_profile("ci", derandomize=True)
@@ -49,3 +50,10 @@ def clean_state() -> Iterator[None]:
     """No test sees what another one declared, loaded, registered or configured."""
     with clean_process():
         yield
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory) -> Iterator[PostgresServer]:
+    """One cluster for all tests; who stops it lets it go on, and who changes it starts another."""
+    with postgres_server(tmp_path_factory.mktemp("postgres")) as server:
+        yield server

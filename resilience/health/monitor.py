@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 
 from resilience.health.rounds import Monitor
@@ -9,6 +10,9 @@ from resilience.health.schedule import DEADLINE, PERIOD
 from resilience.health.states import Health
 
 __all__ = ["DEADLINE", "PERIOD", "Monitor", "ask", "check_now", "reset", "snapshot", "start"]
+
+AT_EXIT = 0.5
+"""Seconds for which the end of the process waits for runs under way."""
 
 _monitor = Monitor()
 _hooked = False
@@ -54,6 +58,7 @@ def _hook() -> None:
     if not _hooked:
         _hooked = True
         os.register_at_fork(after_in_child=_after_fork)
+        atexit.register(lambda: _monitor.end(AT_EXIT))
 
 
 def _after_fork() -> None:

@@ -125,6 +125,16 @@ class Monitor:
         self._wait(lambda: self._is_over(target), wait)
         return self.snapshot()
 
+    def end(self, seconds: float) -> None:
+        """The process ends: begin nothing more, and wait so long for what is under way.
+
+        A daemon thread that the interpreter stops inside Rust or C++ (cryptography does TLS) takes
+        the process down with "FATAL: exception not rethrown", until Python 3.14.
+        """
+        ends = self._clock() + seconds
+        self.rounds.stop(seconds)
+        self._wait(lambda: not self._is_anything_awaited(), ends - self._clock())
+
     # ── the thread of the rounds ────────────────────────────────────────────────────────────────
 
     def turn(self) -> float:
@@ -149,8 +159,11 @@ class Monitor:
     def is_idle(self) -> bool:
         """Whether nothing is to be done until somebody asks."""
         with self._changed:
-            awaited = any(subject.is_awaited for subject in self._subjects.values())
+            awaited = self._is_anything_awaited()
             return not (self._wanted or awaited or self._has_unasked or conf.get().BACKGROUND)
+
+    def _is_anything_awaited(self) -> bool:
+        return any(subject.is_awaited for subject in self._subjects.values())
 
     def _list(self, probes: list[Probe]) -> None:
         """Subjects come and go with the settings and the components that are declared."""

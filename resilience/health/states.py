@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from resilience.findings import Finding, Level, Report
-from resilience.health.samples import Sample
+
+HUNG = 10.0
+"""Seconds of a run that are worth telling: twice the deadline after which it is reported."""
+
+
+class Sample(NamedTuple):
+    """One run of one subject that ended, or that had no answer in time.
+
+    ``at`` is its end in unix seconds, ``level`` the worst of its findings.
+    """
+
+    at: float
+    level: Level
+    duration_ms: float
 
 
 @dataclass(frozen=True)
@@ -32,6 +46,10 @@ class SubjectState:
     last_ok: float | None
     last_failure: float | None
     samples: tuple[Sample, ...]
+
+    def running(self, now: float) -> float:
+        """Seconds that the run under way has taken until ``now``; 0 without one."""
+        return max(0.0, now - (self.running_since or now))
 
 
 class Readiness(StrEnum):

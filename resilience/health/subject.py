@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from resilience.findings import Finding, Level
 from resilience.health.runs import Run
-from resilience.health.samples import Sample
-from resilience.health.states import SubjectState
+from resilience.health.states import Sample, SubjectState
 from resilience.health.thresholds import Threshold
 from resilience.probes.base import Probe
 from resilience.probes.runner import is_failure
@@ -53,7 +52,7 @@ class Subject:
         if level is not old:
             self.level, self._since = level, at
         self.is_failing = any(map(is_failure, linked))
-        self.threshold.note(failed=level >= Level.ERROR, at=at)
+        self.threshold.note(failed=level >= Level.ERROR)
         self._checked_at, self._duration_ms = at, duration_ms
         if self.is_failing:
             self._last_failure = at

@@ -41,11 +41,11 @@ class Heart:
 
     def __init__(self, role: str) -> None:
         self.problem = ""
-        self.recorder = Recorder(self._wake)
         self._role = role
         self._me: identity.Identity | None = None
         self._stopping = threading.Event()
         self._woken = threading.Event()
+        self.recorder = Recorder(self._woken.set)
         self._ended = threading.Event()
         self._ended.set()
         self._began: float | None = None  # the beat that is under way
@@ -75,9 +75,6 @@ class Heart:
         self._woken.set()
         if seconds > 0:
             self._ended.wait(seconds)
-
-    def _wake(self) -> None:
-        self._woken.set()
 
     def _run(self) -> None:
         while True:
@@ -136,11 +133,7 @@ class Heart:
     def _tell(self, problem: str) -> None:
         """Once for each change, not for each beat."""
         before, self.problem = self.problem, problem
-        if (
-            bool(before) == bool(problem)
-            or MISSING in (before, problem)
-            or OFF in (before, problem)
-        ):
+        if bool(before) == bool(problem) or {before, problem} & {MISSING, OFF}:
             return
         if problem:
             logger.warning("no heartbeat of this process: %s", problem)

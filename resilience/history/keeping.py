@@ -6,7 +6,7 @@ what the live processes say of themselves at this moment. So it cannot miss the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from django.db import connections
 from django.db.models import Q, Value
@@ -51,8 +51,13 @@ def worst(using: str, subjects: Collection[str], now: float) -> dict[str, int]:
     live = Instance.objects.using(using).filter(
         stopped=False, last_beat__gte=now - pace.stale_after()
     )
-    levels = dict.fromkeys(subjects, int(Level.OK))
-    for each in live.values_list("levels", flat=True):
+    return merged([dict.fromkeys(subjects, int(Level.OK)), *live.values_list("levels", flat=True)])
+
+
+def merged(said: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """The worst level of each subject, of what several processes say."""
+    levels: dict[str, int] = {}
+    for each in said:
         for subject, level in each.items():
             levels[subject] = max(levels.get(subject, level), level)
     return levels

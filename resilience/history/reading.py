@@ -181,14 +181,8 @@ def _differences(row: InstanceRow, commit: str, config: str) -> tuple[str, ...]:
 
 def _now_levels(rows: Iterable[Any], now: float) -> dict[str, int] | None:
     """What the live processes say is not OK; None without a live one."""
-    live = [row for row in rows if _state(row, now) == "live"]
-    if not live:
-        return None
-    levels: dict[str, int] = {}
-    for row in live:
-        for subject, level in row.levels.items():
-            levels[subject] = max(levels.get(subject, level), level)
-    return levels
+    live = [row.levels for row in rows if _state(row, now) == "live"]
+    return keeping.merged(live) if live else None
 
 
 def _spans(

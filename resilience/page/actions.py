@@ -8,11 +8,12 @@ from typing import Literal, cast
 from resilience import cache, conf
 from resilience.page import caches
 from resilience.page.panels import Notice
+from resilience.probes import targets
 
 
 def force_target(alias: str, choice: str) -> str | None:
     """What the admin's log says of it; None for what no form of the page asks."""
-    if alias not in caches.ours() or choice not in caches.CHOICES:
+    if alias not in targets.ours() or choice not in caches.CHOICES:
         return None
     if cache.status(alias)["state"] == "memory":
         return None

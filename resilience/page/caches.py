@@ -58,27 +58,19 @@ class Cache:
     held: str
 
 
-def ours() -> list[str]:
-    """The aliases of ``CACHES`` with our backend, or one that extends it."""
-    return [
-        alias
-        for alias, config in settings.CACHES.items()
-        if targets.redis_kind(str(config.get("BACKEND", ""))) == targets.OURS
-    ]
-
-
 def others() -> list[str]:
     """``alias (backend)`` of the other ones, which have no breaker to show."""
+    ours = targets.ours()
     return [
         f"{alias} ({config.get('BACKEND', '')})"
         for alias, config in settings.CACHES.items()
-        if alias not in ours()
+        if alias not in ours
     ]
 
 
 def panels() -> Iterator[Cache]:
     """What ``resilience.cache.status`` says of each, in words. Asks nobody outside."""
-    for alias in ours():
+    for alias in targets.ours():
         yield _panel(alias, cache.status(alias))
 
 

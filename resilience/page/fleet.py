@@ -11,8 +11,8 @@ from django.apps import apps
 from django.db import Error, connection, transaction
 
 from resilience import redact
+from resilience.history.spans import Span
 from resilience.page import words
-from resilience.page.pictures import Stretch
 from resilience.page.words import Mark, Moment
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Fleet:
     """
 
     said: str
-    spans: Mapping[str, Mapping[str, tuple[Stretch, ...]]] | None = None
+    spans: Mapping[str, Mapping[str, tuple[Span, ...]]] | None = None
     summary: str = ""
     versions: str = ""
     instances: tuple[Instance, ...] = ()
@@ -117,16 +117,9 @@ def _told(history: History, now: float) -> Fleet:
     urgent = sum(row.state in ("gone", "stale") or bool(row.differs) for row in history.instances)
     shown = max(_SHOWN, urgent + 1)
     transitions = [_transition(row, now) for row in history.transitions]
-    spans = {
-        subject: {
-            window: tuple(Stretch(each.start, each.end, each.level) for each in found)
-            for window, found in windows.items()
-        }
-        for subject, windows in history.spans.items()
-    }
     return Fleet(
         history.problem,
-        spans,
+        history.spans,
         _summary(history.instances),
         _versions(history.instances),
         tuple(instances[:shown]),

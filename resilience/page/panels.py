@@ -43,7 +43,6 @@ class Operating:
 class Page:
     """One Health, told. ``windows`` are the choices of the timelines, none without a history."""
 
-    at: str
     made: str
     verdict: wrong.Verdict
     process: surroundings.Process
@@ -74,7 +73,6 @@ def build(
     """``known`` is what there is to say of other processes. Asks neither network nor database."""
     made = words.moment(health.taken_at, health.taken_at)
     return Page(
-        at=made.iso,
         made=made.clock,
         verdict=wrong.verdict(health),
         process=surroundings.process(health),

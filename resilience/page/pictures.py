@@ -9,27 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import groupby, pairwise
 from statistics import median
-from typing import NamedTuple
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from resilience.findings import Level
+from resilience.history.spans import Span
 from resilience.page import words
 
 COLUMNS = 60  # of a picture: as many as still can be told apart in 120 pixels
 _STEP, _HEIGHT = 4, 24  # the units of a picture, which is stretched to its place
 # What a level looks like without colour: how much of the height it fills.
 _FILL = {None: 2, Level.OK: 8, Level.INFO: 12, Level.WARNING: 17, Level.ERROR: _HEIGHT}
-_LONG = 90.0  # days of a certificate that fill its bar
-
-
-class Stretch(NamedTuple):
-    """From ``start`` to ``end`` (unix seconds) it was at this level; None: nobody knows."""
-
-    start: float
-    end: float
-    level: Level | None
 
 
 def latency(times: Sequence[float], levels: Sequence[Level]) -> SafeString:
@@ -78,18 +69,18 @@ def _said_of(times: Sequence[float], levels: Sequence[Level]) -> str:
     return f"{said}, {failed or 'none'} failed"
 
 
-def timeline(stretches: Sequence[Stretch], start: float, end: float, name: str) -> SafeString:
+def timeline(spans: Sequence[Span], start: float, end: float, name: str) -> SafeString:
     """Which level when, from ``start`` to ``end``, each column the worst of its time."""
     inside = [
-        Stretch(max(each.start, start), min(each.end, end), each.level)
-        for each in stretches
+        Span(max(each.start, start), min(each.end, end), each.level)
+        for each in spans
         if each.end > start and each.start < end
     ]
     levels = _columns(inside, start, end)
     return _svg("ro-timeline", f"{name}: {_shares(inside, end - start)}", _bars(levels))
 
 
-def _columns(inside: Iterable[Stretch], start: float, end: float) -> list[Level | None]:
+def _columns(inside: Iterable[Span], start: float, end: float) -> list[Level | None]:
     width = (end - start) / COLUMNS or 1.0
     levels: list[Level | None] = [None] * COLUMNS
     for each in inside:
@@ -122,7 +113,7 @@ def _kind(level: Level | None) -> str:
     return words.UNKNOWN.kind if level is None else words.LEVELS[level].kind
 
 
-def _shares(inside: Sequence[Stretch], whole: float) -> str:
+def _shares(inside: Sequence[Span], whole: float) -> str:
     """``ok 97.2 %, error 2.8 % (40 min in 2 spells)``, the worst last."""
     spent: dict[Level | None, float] = {}
     for each in inside:
@@ -145,7 +136,7 @@ def _percent(share: float) -> str:
     return "100 %" if share >= 1 - 1e-9 else f"{min(share * 100, 99.9):.1f} %"
 
 
-def _spells(inside: Sequence[Stretch], level: Level | None) -> str:
+def _spells(inside: Sequence[Span], level: Level | None) -> str:
     before, count = None, 0
     for each in inside:
         count += each.level is level and before is not level
@@ -182,12 +173,6 @@ def bar(share: float, kind: str, said: str) -> SafeString:
         kind,
         f"{filled:.1f}",
     )
-
-
-def days_left(days: int, kind: str) -> SafeString:
-    """The days that a certificate is still valid, as a bar of at most ninety."""
-    left = f"{words.counted(days, 'day')} left" if days >= 0 else "expired"
-    return bar(days / _LONG, kind, left)
 
 
 def _svg(name: str, said: str, inside: SafeString) -> SafeString:

@@ -100,7 +100,7 @@ def _counts(report: Report) -> str:
 
 def problems(health: Health) -> list[Problem]:
     """Errors, then warnings, as ``checkdeploy`` orders them; many warnings fold themselves."""
-    found = list(_at(health, (Level.ERROR, Level.WARNING)))
+    found = list(_at(health, Level.ERROR, Level.WARNING))
     if len(found) <= _UNFOLDED:
         return found
     return [replace(each, compact=each.line.mark.kind == "warn" and not each.so) for each in found]
@@ -108,26 +108,22 @@ def problems(health: Health) -> list[Problem]:
 
 def notes(health: Health) -> list[Problem]:
     """What is worth knowing and nothing to mend."""
-    return [replace(each, compact=True) for each in _at(health, (Level.INFO,))]
+    return [replace(each, compact=True) for each in _at(health, Level.INFO)]
 
 
-def _at(health: Health, levels: tuple[Level, ...]) -> Iterator[Problem]:
+def _at(health: Health, *levels: Level) -> Iterator[Problem]:
     holding = {
         (finding.id, finding.subject): state
         for state in health.subjects
         for finding in state.findings
     }
-    found = groups(health.report.findings)
-    for level in levels:
-        for head, *followers in found:
-            # What follows from a warning may be an error, and no error stands behind a warning.
-            if max(each.level for each in (head, *followers)) is level:
-                yield Problem(
-                    f"{head.id} {head.subject}",
-                    line(head),
-                    _since(holding.get((head.id, head.subject)), health.taken_at),
-                    tuple(line(each) for each in followers),
-                )
+    for head, *followers in groups(health.report.findings, *levels):
+        yield Problem(
+            f"{head.id} {head.subject}",
+            line(head),
+            _since(holding.get((head.id, head.subject)), health.taken_at),
+            tuple(line(each) for each in followers),
+        )
 
 
 def _since(state: SubjectState | None, now: float) -> Moment | None:

@@ -9,14 +9,13 @@ from itertools import pairwise
 from django.utils.safestring import SafeString
 
 from resilience.findings import Finding, Level
-from resilience.health.states import Health, SubjectState
+from resilience.health.states import HUNG, Health, SubjectState
+from resilience.history.spans import Span
 from resilience.page import pictures, words
-from resilience.page.pictures import Stretch
 from resilience.page.problems import Line, line
 from resilience.page.words import Mark, Moment
 
 WINDOWS = {"24h": ("24 hours", 86400.0), "7d": ("7 days", 604800.0), "90d": ("90 days", 7776000.0)}
-_HUNG = 10.0  # seconds; a run that takes longer has missed its deadline twice
 
 
 @dataclass(frozen=True)
@@ -39,19 +38,17 @@ class Row:
 
 
 def rows(
-    health: Health, spans: Mapping[str, Mapping[str, tuple[Stretch, ...]]] | None
+    health: Health, spans: Mapping[str, Mapping[str, tuple[Span, ...]]] | None
 ) -> Iterator[Row]:
     """In the order of the report, so that a subject is where it was. ``spans``: see history."""
     for state in health.subjects:
         yield _row(state, health, None if spans is None else spans.get(state.subject, {}))
 
 
-def _row(
-    state: SubjectState, health: Health, spans: Mapping[str, tuple[Stretch, ...]] | None
-) -> Row:
+def _row(state: SubjectState, health: Health, spans: Mapping[str, tuple[Span, ...]] | None) -> Row:
     now = health.taken_at
     findings = sorted(state.findings, key=_gravity, reverse=True)
-    running = now - state.running_since if state.running_since is not None else 0.0
+    running = state.running(now)
     return Row(
         subject=state.subject,
         area=state.area,
@@ -64,7 +61,7 @@ def _row(
             [each.duration_ms for each in state.samples], [each.level for each in state.samples]
         ),
         bars=tuple(_bars(state, now, spans)),
-        running=f"running for {words.duration(running)}" if running > _HUNG else "",
+        running=f"running for {words.duration(running)}" if running > HUNG else "",
         last_ok=_moment(state.last_ok, now),
         last_failure=_moment(state.last_failure, now),
         lines=tuple(line(finding) for finding in findings),
@@ -80,7 +77,7 @@ def _gravity(finding: Finding) -> Level:
 
 
 def _bars(
-    state: SubjectState, now: float, spans: Mapping[str, tuple[Stretch, ...]] | None
+    state: SubjectState, now: float, spans: Mapping[str, tuple[Span, ...]] | None
 ) -> Iterator[tuple[str, SafeString]]:
     if spans is None:
         start = state.samples[0].at if state.samples else state.since
@@ -94,12 +91,12 @@ def _bars(
         yield window, pictures.timeline(found, now - seconds, now, f"the last {name}")
 
 
-def _of_samples(state: SubjectState, now: float) -> list[Stretch]:
+def _of_samples(state: SubjectState, now: float) -> list[Span]:
     """What a run found holds until the next one ends."""
     if not state.samples:
         return []
     last = state.samples[-1]
     return [
-        *(Stretch(here.at, there.at, here.level) for here, there in pairwise(state.samples)),
-        Stretch(last.at, max(now, last.at), last.level),
+        *(Span(here.at, there.at, here.level) for here, there in pairwise(state.samples)),
+        Span(last.at, max(now, last.at), last.level),
     ]

@@ -15,6 +15,7 @@ from resilience.health.states import Health
 from resilience.page import pictures, words
 from resilience.page.words import Mark, Moment
 
+_LONG = 90  # days of a certificate that fill its bar
 _NONE = Mark("none", "")
 _STATES = {
     "ready": Mark("ok", "ready"),
@@ -44,7 +45,6 @@ class Variable:
     mark: Mark
     name: str
     source: str
-    location: str
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,7 @@ class Component:
     why: str
     fix: str
     cause: str
-    location: str
     requires: tuple[tuple[str, Mark], ...]
-    needs: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -107,10 +105,10 @@ def variables() -> list[Variable]:
 
 def _variable(item: env.Declared) -> Variable:
     if item.problem is not None:
-        return Variable(Mark("bad", item.problem.id), item.name, "no source", item.location)
+        return Variable(Mark("bad", item.problem.id), item.name, "no source")
     if item.origin is None:
-        return Variable(Mark("none", "not set"), item.name, "no source", item.location)
-    return Variable(_NONE, item.name, item.origin, item.location)
+        return Variable(Mark("none", "not set"), item.name, "no source")
+    return Variable(_NONE, item.name, item.origin)
 
 
 def parts(*, on_platform: bool) -> list[Component]:
@@ -138,12 +136,10 @@ def _component(
         why=status.why,
         fix=status.fix,
         cause=status.cause,
-        location=status.location or "",
         requires=tuple(
             (name, marks[known[name].state] if name in known else words.UNKNOWN)
             for name in required
         ),
-        needs=tuple((need.name, need.problem or need.found) for need in status.needs),
     )
 
 
@@ -176,5 +172,5 @@ def _certificate(finding: Finding, whole: Finding | None) -> Certificate:
         days=days,
         said=said,
         until=str(facts.get("valid_until", ""))[:10],
-        bar=pictures.days_left(days, kind),
+        bar=pictures.bar(days / _LONG, kind, said),
     )

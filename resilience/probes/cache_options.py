@@ -14,7 +14,7 @@ from django.core.cache.backends.base import InvalidCacheBackendError
 
 from resilience import conf, env as environment
 from resilience.findings import Finding, Level
-from resilience.probes import redis, targets
+from resilience.probes import aliases, redis, targets
 from resilience.probes.base import Deadline, Probe
 
 _MIB = 1 << 20
@@ -170,17 +170,7 @@ class Memory(Probe):
 def _stores() -> dict[object, int]:
     """How many bytes each store of our aliases may take."""
     found: dict[object, int] = {}
-    for alias, config in settings.CACHES.items():
-        if targets.redis_kind(str(config.get("BACKEND", ""))) != targets.OURS:
-            continue
-        if environment.placeholder_in(config) is not None:
-            continue
-        from resilience.cache import options  # noqa: PLC0415 - as above
-
-        try:
-            parsed = options.parse(alias, config)
-        except InvalidCacheBackendError:
-            continue
+    for parsed in filter(None, map(aliases.options_of, settings.CACHES)):
         found[parsed.store_key] = max(found.get(parsed.store_key, 0), parsed.l1_max_bytes)
     return found
 

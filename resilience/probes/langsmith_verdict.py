@@ -155,14 +155,11 @@ class Verdict:
         if config.workspace:
             self._without_workspace(answer)
         region = f" {REGIONS}" if config.is_cloud else ""
+        other = "region, was revoked," if config.is_cloud else "workspace or LangSmith,"
         self._fail(
             "langsmith.key-forbidden",
-            f"LangSmith knows no right of this key to {what} here (403)"
-            + (
-                ": it belongs to another region, was revoked, or lacks the right."
-                if config.is_cloud
-                else ": it belongs to another workspace or LangSmith, or lacks the right."
-            ),
+            f"LangSmith knows no right of this key to {what} here (403): it belongs to another "
+            f"{other} or lacks the right.",
             f"Set {self._origin} to the LangSmith that the key is from, or {config.key_from} to a "
             f"key of {config.where}.{region}",
             status=answer.status,

@@ -141,6 +141,15 @@ def redis_kind(backend: str) -> str | None:
     return next((found for name in names if (found := _DEFINED.get(name, name)) in known), None)
 
 
+def ours() -> list[str]:
+    """The aliases of ``CACHES`` with our backend, or one that extends it."""
+    return [
+        alias
+        for alias, config in settings.CACHES.items()
+        if redis_kind(str(config.get("BACKEND", ""))) == OURS
+    ]
+
+
 def parse(url: str, *, origin: str, options: Mapping[str, Any] | None = None) -> Target:
     """A URL and client options as a target. Raises InvalidTarget; the URL is never in it."""
     redact.register_settings(options or {})

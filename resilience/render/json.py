@@ -13,8 +13,13 @@ SCHEMA = 1
 
 def render(report: Report) -> str:
     """One JSON object, indented, in ASCII, without a trailing newline."""
+    return json.dumps(document(report), indent=2)
+
+
+def document(report: Report) -> dict[str, Any]:
+    """The same as plain data."""
     hosting = report.hosting
-    document = {
+    return {
         "schema": SCHEMA,
         "verdict": report.verdict,
         "exit_code": report.exit_code,
@@ -34,7 +39,6 @@ def render(report: Report) -> str:
         "findings": [_finding(finding) for finding in report.findings],
         "silenced": [_finding(finding) for finding in report.silenced],
     }
-    return json.dumps(document, indent=2)
 
 
 def _finding(finding: Finding) -> dict[str, Any]:

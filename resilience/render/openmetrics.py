@@ -49,7 +49,6 @@ def _ready(*, serving: bool) -> Iterator[str]:
 def _of_subjects(health: Health) -> Iterator[str]:
     states = {label_of(state): state for state in health.subjects}
     labels = {label: {"area": state.area, "subject": label} for label, state in states.items()}
-    now = health.taken_at
 
     def family(name: str, help_: str, values: Mapping[str, float | None]) -> Iterator[str]:
         samples = [(labels[label], value) for label, value in values.items() if value is not None]
@@ -68,7 +67,7 @@ def _of_subjects(health: Health) -> Iterator[str]:
     yield from family(
         "probe_running_seconds",
         "How long a probe has been under way.",
-        {label: max(0.0, now - (state.running_since or now)) for label, state in states.items()},
+        {label: state.running(health.taken_at) for label, state in states.items()},
     )
     yield from family(
         "checked_timestamp_seconds",

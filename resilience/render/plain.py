@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from resilience import redact
-from resilience.health.states import Health
+from resilience.health.states import HUNG, Health
 from resilience.render import text
-
-HUNG_SECONDS = 10.0
-"""A run that takes longer than this is worth a line of its own."""
 
 
 def render(health: Health, word: str) -> str:
     """The word alone on the first line, how old the answers are, then the report."""
-    lines = [word, _ages(health)]
-    for state in health.subjects:
-        if state.running_since and health.taken_at - state.running_since >= HUNG_SECONDS:
-            seconds = health.taken_at - state.running_since
-            subject = redact.printable(state.subject)
-            lines.append(f"{subject} has been asked for {seconds:.0f} s without an answer")
-    return "\n".join(lines) + f"\n\n{text.render(health.report)}\n"
+    hung = [
+        f"{redact.printable(state.subject)} has been asked for {seconds:.0f} s without an answer"
+        for state in health.subjects
+        if (seconds := state.running(health.taken_at)) > HUNG
+    ]
+    return "\n".join([word, _ages(health), *hung, "", text.render(health.report), ""])
 
 
 def _ages(health: Health) -> str:

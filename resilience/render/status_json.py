@@ -25,7 +25,7 @@ def render(word: str, health: Health | None) -> str:
             "booted_at": round(health.booted_at, 3),
             "background": health.background,
             "subjects": [_subject(state) for state in health.subjects],
-            "report": json.loads(report_json.render(health.report)),
+            "report": report_json.document(health.report),
         }
     return json.dumps(document, indent=2 if health else None) + "\n"
 

@@ -70,16 +70,12 @@ class _Style:
 
 
 def _blocks(findings: tuple[Finding, ...], style: _Style) -> Iterator[str]:
-    found = groups(findings)
-    for level in (Level.ERROR, Level.WARNING, Level.INFO):
-        for head, *followers in found:
-            # What follows from a warning may be an error, and no error stands behind a warning.
-            if max([head.level, *(follower.level for follower in followers)]) is level:
-                lines = _problem(head, style)
-                for follower in followers:
-                    lines += _consequence(follower, style)
-                yield "\n".join(lines)
-    fine = [head for head, *followers in found if head.level is Level.OK and not followers]
+    for head, *followers in groups(findings, Level.ERROR, Level.WARNING, Level.INFO):
+        lines = _problem(head, style)
+        for follower in followers:
+            lines += _consequence(follower, style)
+        yield "\n".join(lines)
+    fine = [finding for group in groups(findings, Level.OK) for finding in group]
     if fine:
         yield "\n".join(line for finding in fine for line in _fine(finding, style))
 
@@ -90,8 +86,12 @@ def _silenced(report: Report, style: _Style) -> Iterator[str]:
         yield "\n".join(lines)
 
 
-def groups(findings: tuple[Finding, ...]) -> list[list[Finding]]:
-    """Each finding that stands for itself, with what follows from it behind it."""
+def groups(findings: tuple[Finding, ...], *levels: Level) -> Iterator[list[Finding]]:
+    """Each finding that stands for itself, with what follows from it behind it.
+
+    Those whose worst has the first of ``levels``, then the next: what follows from a warning may
+    be an error, and no error stands behind a warning.
+    """
     roots = {_key(finding): finding for finding in reversed(findings) if not finding.cause}
     found: dict[int, list[Finding]] = {}
     for finding in findings:
@@ -100,7 +100,12 @@ def groups(findings: tuple[Finding, ...]) -> list[list[Finding]]:
         group = found.setdefault(id(head), [head])
         if head is not finding:
             group.append(finding)
-    return list(found.values())
+    for level in levels:
+        yield from (group for group in found.values() if max(map(_level, group)) is level)
+
+
+def _level(finding: Finding) -> Level:
+    return finding.level
 
 
 def _root(finding: Finding) -> Finding:

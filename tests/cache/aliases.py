@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -56,12 +55,3 @@ def alias(location: str | list[str], **given: Any) -> Iterator[Any]:
 def state_of(cache: Any) -> state.AliasState:
     found: state.AliasState = cache._state
     return found
-
-
-def until(condition: Callable[[], object], seconds: float = LONG) -> bool:
-    ends = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > ends:
-            return False
-        time.sleep(0.005)
-    return True

@@ -29,11 +29,11 @@ from tests.cache.aliases import (
     alias,
     config,
     state_of,
-    until,
     url_of,
     using,
 )
 from tests.servers import RedisServer
+from tests.waiting import until
 
 STRICT = "strict:"
 SESSION = "django.contrib.sessions.cache"

@@ -14,7 +14,8 @@ import pytest
 
 from resilience.cache import idle
 from resilience.cache.idle import CLOSER
-from tests.cache.aliases import alias, state_of, until
+from tests.cache.aliases import alias, state_of
+from tests.waiting import until
 
 SOON = 0.15  # seconds, in the place of a minute
 

@@ -39,6 +39,7 @@ from resilience.simulation.listener import CHUNK, Listener
 from resilience.simulation.network import BlackHole, Garbage, Refused, Reset, Silence
 from resilience.simulation.proxy import Latency, Proxy
 from tests.servers import RedisServer, redis_server, redis_with_password
+from tests.waiting import until
 
 SHORT = 0.05  # seconds for an operation that meets a fault
 MARGIN = 0.5  # seconds that a busy machine may add
@@ -90,15 +91,6 @@ def lent_by(link: Link) -> Iterator[Bound]:
         yield connection
     finally:
         link.give_back(connection)
-
-
-def until(condition: Callable[[], object], seconds: float = LONG) -> bool:
-    ends = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > ends:
-            return False
-        time.sleep(0.005)
-    return True
 
 
 @contextmanager

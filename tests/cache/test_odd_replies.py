@@ -11,8 +11,9 @@ import pytest
 from resilience.cache import state
 from resilience.errors import CacheUnavailable
 from resilience.simulation.fake_redis import FakeRedis
-from tests.cache.aliases import LONG, alias, state_of, until
+from tests.cache.aliases import LONG, alias, state_of
 from tests.servers import RedisServer, redis_with_limited_user
+from tests.waiting import until
 
 COMMANDS = "GET SET MGET DEL UNLINK PTTL EXISTS PEXPIRE PERSIST EVAL SCAN INCRBY".split()
 

@@ -22,9 +22,10 @@ from resilience.errors import CacheUnavailable
 from resilience.simulation import faults
 from resilience.simulation.network import BlackHole
 from resilience.simulation.proxy import Proxy
-from tests.cache.aliases import LONG, alias, config, state_of, until, using
+from tests.cache.aliases import LONG, alias, config, state_of, using
 from tests.processes import run
 from tests.servers import redis_server
+from tests.waiting import until
 
 OLD = {"a": "old", "b": "old", "c": "old"}
 

@@ -10,8 +10,9 @@ import warnings
 import pytest
 
 from resilience.cache import status
-from tests.cache.aliases import alias, state_of, until
+from tests.cache.aliases import alias, state_of
 from tests.servers import redis_replica, redis_server
+from tests.waiting import until
 
 
 def test_reads_leave_out_a_replica_that_has_gone(fresh, tmp_path):

@@ -23,13 +23,13 @@ from hypothesis.stateful import (
 
 from resilience.cache.bulk import CHUNK_KEYS
 from resilience.simulation.proxy import BlackHole, Latency, Refuse
-from tests.cache.aliases import until
 from tests.soak.crew import STYLES, Crew
 from tests.soak.faults import EVERY_FAULT, FAULTS
 from tests.soak.judge import RESURRECTED, Break, say
 from tests.soak.scene import Scene
 from tests.soak.server import Server
 from tests.soak.steps import Record, Step
+from tests.waiting import until
 
 HEALTHY, AWAY = 0.2, 0.5  # seconds
 AWAY_SLOWLY = 1.0  # seconds: circuits take their time to open when every call waits for its end

@@ -24,9 +24,10 @@ from resilience.cache import ResilientCache
 from resilience.errors import CacheUnavailable
 from resilience.simulation.network import Refused
 from resilience.simulation.proxy import Proxy, Refuse, Silence
-from tests.cache.aliases import SHORT, alias, config, state_of, until, url_of, using
+from tests.cache.aliases import SHORT, alias, config, state_of, url_of, using
 from tests.cache.site import Visitor, Worker, database_with, serving
 from tests.servers import RedisServer, redis_server
+from tests.waiting import until
 
 NAMES = ("ada", "bob", "carol", "dan", "eve")
 AT_ONCE = 2.5  # seconds: three operations that each wait 0.25 s for Redis, on a busy machine

@@ -24,9 +24,10 @@ from resilience.simulation import proxy as proxies
 from resilience.simulation.fake_redis import FakeRedis
 from resilience.simulation.network import BlackHole, Refused
 from resilience.simulation.proxy import Proxy
-from tests.cache.aliases import LONG, MARGIN, SHORT, alias, config, state_of, until, url_of, using
+from tests.cache.aliases import LONG, MARGIN, SHORT, alias, config, state_of, url_of, using
 from tests.processes import run
 from tests.servers import RedisServer, redis_server, redis_with_limited_user, redis_with_password
+from tests.waiting import until
 
 CALLS = 1000
 

@@ -1,6 +1,6 @@
 """Build the image and run it as a platform would.
 
-    scripts/test-container [--engine docker|podman|buildah] [--base IMAGE] [--ready PATH]
+    scripts/test-container [--engine docker|podman|buildah] [--base IMAGE] [--boot SECONDS]
 
 Prints a line per check with what it measured. The base is the Dockerfile's own where a registry
 can be reached, else one that debootstrap makes (as root). Exit status: 0 all passed, 1 a check
@@ -87,7 +87,6 @@ def _check(engine: Engine, folder: Path, given: argparse.Namespace, held: ExitSt
         engine,
         site.variables(redis, password, postgres, model),
         postgres,
-        given.ready,
         context.health_command((ROOT / "Dockerfile").read_text()),
     )
     every: dict[str, Callable[[], str]] = {
@@ -150,7 +149,6 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--engine", choices=ENGINES)
     parser.add_argument("--base", metavar="IMAGE", help="instead of the Dockerfile's own")
-    parser.add_argument("--ready", metavar="PATH", default=site.READY)
     parser.add_argument("--boot", metavar="SECONDS", type=float, default=BOOT, help="the goal")
     return parser.parse_args()
 

@@ -37,7 +37,6 @@ class Setting(NamedTuple):
     engine: Engine
     given: dict[str, str]
     postgres: PostgresServer
-    ready: str
     health: list[str]
 
 
@@ -82,20 +81,20 @@ def boots(setting: Setting, limit: float, tries: int = 3) -> str:
     """The best of a few starts: what else the machine does only adds to it."""
     taken = []
     for _ in range(tries):
-        with site.site(setting.engine, setting.given, ready=setting.ready) as served:
+        with site.site(setting.engine, setting.given) as served:
             taken.append(served.seconds)
             assert served.get("/") == 200, "the first page"
             status, _seconds = _stopped(served)
             assert status == 0, f"SIGTERM ended it with {status}"
     told = ", ".join(f"{seconds:.2f}" for seconds in taken)
-    assert min(taken) <= limit, f"{setting.ready} after {told} s; the goal is {limit:g} s"
-    return f"{setting.ready} after {told} s (goal {limit:g} s)"
+    assert min(taken) <= limit, f"{site.READY} after {told} s; the goal is {limit:g} s"
+    return f"{site.READY} after {told} s (goal {limit:g} s)"
 
 
 def healthy(setting: Setting) -> str:
     """HEALTHCHECK's own command: 0 beside the server, 1 where there is none."""
     assert setting.health, "the Dockerfile has no HEALTHCHECK"
-    with site.site(setting.engine, setting.given, ready=setting.ready) as served:
+    with site.site(setting.engine, setting.given) as served:
         port = {"PORT": str(served.port)}
         began = time.monotonic()
         beside = setting.engine.once(*setting.health, variables=port)
@@ -150,7 +149,7 @@ def limited_store(setting: Setting) -> str:
         _works_over_tls(setting, trusting, volumes)
         _traces(setting, trusting, volumes)
         assert tracer.named("answered"), "no trace arrived at LangSmith's stand-in"
-        with site.site(setting.engine, trusting, ready=setting.ready, volumes=volumes) as served:
+        with site.site(setting.engine, trusting, volumes=volumes) as served:
             assert served.get("/account/") == 200
         twin = _ask_tls(setting, given, volumes)
         assert twin.code == 1, f"without TLS_CA_BUNDLE checkdeploy ends with {twin.code}"
@@ -221,7 +220,7 @@ def _under_load(setting: Setting, **more: str) -> tuple[list[int | str], int | N
     with Proxy(HOST, setting.postgres.port) as database:
         through = setting.postgres.url().replace(f":{setting.postgres.port}/", f":{database.port}/")
         given = {**setting.given, "DATABASE_URL": through, **more}
-        with site.site(setting.engine, given, ready=setting.ready) as served:
+        with site.site(setting.engine, given) as served:
             database.fault = Latency(SLOW)
             before = database.connections
             requests = [_Request(served) for _ in range(IN_FLIGHT)]

@@ -96,7 +96,6 @@ def site(
     engine: Engine,
     given: Mapping[str, str],
     *,
-    ready: str = READY,
     volumes: Mapping[Path, str] | None = None,
     **more: str,
 ) -> Iterator[Site]:
@@ -110,10 +109,10 @@ def site(
         while status != 200:
             if running.process.poll() is not None or time.monotonic() - began > START_WITHIN:
                 end = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
-                raise NotReady(f"{ready} answered {status}, last of all; its log ends:\n{end}")
+                raise NotReady(f"{READY} answered {status}, last of all; its log ends:\n{end}")
             time.sleep(_POLL)
             try:
-                status = ask(port, ready, CHECKER)
+                status = ask(port, READY, CHECKER)
             except (OSError, HTTPException) as error:
                 status = type(error).__name__
         yield Site(port, running, time.monotonic() - began, log)

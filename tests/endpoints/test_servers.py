@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from resilience.endpoints.readyz import WAIT
 from resilience.health.monitor import DEADLINE, PERIOD
 from resilience.simulation.network import BlackHole, Refused
 from tests.endpoints.site import SERVERS, TOKEN, Site, ask, serving
-from tests.servers import PostgresServer, RedisServer, postgres_server, redis_server
+from tests.servers import PostgresServer, RedisServer, redis_server
 
 ALLOWANCE = 0.25  # seconds, beside the time that an answer may take by itself
 STORM = 1000
@@ -27,6 +28,16 @@ BEARER = {"authorization": f"Bearer {TOKEN}"}
 OURS = "resilience.cache.ResilientCache"
 
 every_server = pytest.mark.parametrize("server", SERVERS)
+
+
+def every(stack: ExitStack, folder: Path, settings: dict[str, Any]) -> dict[str, Site]:
+    """The same site under each server, started at once and ended with the stack."""
+
+    def start(name: str) -> Site:
+        return stack.enter_context(serving(folder, name, **settings))
+
+    with ThreadPoolExecutor(len(SERVERS)) as pool:
+        return dict(zip(SERVERS, pool.map(start, SERVERS), strict=True))
 
 
 # ── everything is down ──────────────────────────────────────────────────────────────────────────
@@ -60,7 +71,7 @@ def down(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Site]]:
             "SESSION_ENGINE": "django.contrib.sessions.backends.db",
             "RESILIENCE": {"STATUS_TOKEN": TOKEN},
         }
-        yield {name: stack.enter_context(serving(folder, name, **settings)) for name in SERVERS}
+        yield every(stack, folder, settings)
 
 
 @every_server
@@ -128,12 +139,11 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def hanging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def hanging(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer) -> Iterator[Scene]:
     """A critical cache that hangs for 60 s beside a Redis and a PostgreSQL that work."""
     folder = tmp_path_factory.mktemp("hanging")
     with ExitStack() as stack:
         redis = stack.enter_context(redis_server(directory=folder))
-        postgres = stack.enter_context(postgres_server(folder))
         settings = {
             "DATABASES": {
                 "default": {
@@ -152,7 +162,7 @@ def hanging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             },
             "RESILIENCE": {"STATUS_TOKEN": TOKEN, "CRITICAL": ["caches.hanging"]},
         }
-        sites = {name: stack.enter_context(serving(folder, name, **settings)) for name in SERVERS}
+        sites = every(stack, folder, settings)
         began = time.monotonic()
         first = {name: site.ask() for name, site in sites.items()}
         yield Scene(sites, redis, postgres, first, began)
@@ -240,6 +250,7 @@ def test_a_worker_that_ends_says_so_where_its_server_lets_it(tmp_path):
             time.sleep(0.01)
         answer = ask(connection)
         connection.close()
+        site.process.kill()  # what it still waits for is not asked here
     assert (answer.status, answer.body) == (503, "draining\n")
     assert answer.headers["retry-after"] == "10"
 

@@ -9,19 +9,12 @@ import pytest
 from resilience.health.monitor import Monitor
 from resilience.health.schedule import Pace
 from resilience.probes.base import Probe
-from tests.health.probes import Scripted, until
-from tests.servers import PostgresServer, postgres_server
+from tests.health.probes import Scripted
+from tests.waiting import until
 
 FAST = Pace(period=0.2, deadline=0.1, failing=0.2, check=0.2)
 
 Made = Callable[..., Monitor]
-
-
-@pytest.fixture(scope="package")
-def postgres(tmp_path_factory) -> Iterator[PostgresServer]:
-    """One cluster for all tests; who stops it lets it go on."""
-    with postgres_server(tmp_path_factory.mktemp("postgres")) as server:
-        yield server
 
 
 @pytest.fixture

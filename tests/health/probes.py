@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from resilience.findings import Finding, Level
@@ -70,13 +69,3 @@ class Once(Scripted):
     """The same, of an area that is asked once."""
 
     area = "env"
-
-
-def until(condition: Callable[[], object], seconds: float = 5.0) -> bool:
-    """Whether it holds within so many seconds."""
-    ends = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > ends:
-            return False
-        time.sleep(0.002)
-    return True

@@ -1,4 +1,4 @@
-"""Ten thousand asks and a hundred rounds leave no connection and no thread behind.
+"""Ten thousand asks and many rounds leave no connection and no thread behind.
 
 Counted where it hurts: by redis-server and PostgreSQL themselves.
 """

@@ -15,8 +15,9 @@ from resilience.health.monitor import Monitor
 from resilience.health.schedule import DEADLINE, PERIOD
 from resilience.health.states import Readiness
 from resilience.health.subject import SAMPLES
-from tests.health.probes import Scripted, Told, until
+from tests.health.probes import Scripted, Told
 from tests.health.test_thresholds import counts
+from tests.waiting import until
 
 CRITICAL, OTHER = "databases.default", "databases.other"
 LEVELS = st.sampled_from([Level.OK, Level.INFO, Level.WARNING, Level.ERROR])

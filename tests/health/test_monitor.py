@@ -18,7 +18,8 @@ from resilience.health.states import Health, Readiness, SubjectState
 from resilience.probes.base import Deadline, Probe
 from resilience.simulation.network import BlackHole
 from tests.health.conftest import FAST
-from tests.health.probes import Once, Scripted, Seldom, Told, until
+from tests.health.probes import Once, Scripted, Seldom, Told
+from tests.waiting import until
 
 CRITICAL = "databases.default"
 

@@ -148,8 +148,29 @@ print(time.time(), flush=True)
         f"RESILIENCE = {{'BACKGROUND': {background}}}",
     )
     assert ended.code == 0, ended.err
-    assert time.time() - float(ended.out) < 1.0
+    assert time.time() - float(ended.out) < 1.5
     assert ended.err == ""
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["waits", "twin: it does not"])
+def test_the_exit_waits_a_moment_for_what_is_under_way(tmp_path, waits):
+    """A thread that is stopped inside cryptography's Rust would abort the process."""
+    ended = python(
+        tmp_path,
+        f"""
+class Short(Probe):
+    area = "database"
+    def run(self, deadline):
+        time.sleep(0.2)
+        print("asked", flush=True)
+        yield Finding("database.ok", Level.OK, self.subject, "Well.")
+use(Short("databases.default"))
+monitor.AT_EXIT = {0.5 if waits else 0.0}
+monitor.start()
+until(lambda: "resilience-health-databases.default" in threads())
+""",
+    )
+    assert (ended.out, ended.err, ended.code) == ("asked\n" if waits else "", "", 0)
 
 
 FRAMEWORK = """

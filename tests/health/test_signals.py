@@ -9,7 +9,8 @@ from resilience.findings import Level
 from resilience.health.schedule import Pace
 from resilience.health.signals import subject_changed
 from resilience.health.states import Readiness
-from tests.health.probes import Scripted, Told, until
+from tests.health.probes import Scripted, Told
+from tests.waiting import until
 
 CRITICAL = "databases.default"
 

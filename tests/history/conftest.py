@@ -15,7 +15,7 @@ from django.db import connections
 
 from resilience.history import heartbeat, reading
 from resilience.history.models import Instance, Keeper, Stretch, Transition
-from tests.servers import PostgresServer, postgres_server
+from tests.servers import PostgresServer
 
 SQLITE = "django.db.backends.sqlite3"
 POSTGRES = "django.db.backends.postgresql"
@@ -45,12 +45,6 @@ def use(monkeypatch) -> Iterator[Use]:
 
     yield configure
     connections.close_all()
-
-
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory) -> Iterator[PostgresServer]:
-    with postgres_server(tmp_path_factory.mktemp("postgres")) as server:
-        yield server
 
 
 def config_of(server: PostgresServer) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from resilience.history.models import Instance, Stretch, Transition
 from resilience.history.recording import Recorder
 from resilience.simulation.network import BlackHole
 from tests.history.conftest import SQLITE, migrate
+from tests.waiting import until
 
 
 def beat(heart: Heart, *, stopping: bool = False) -> float:
@@ -285,17 +286,10 @@ def test_a_database_that_hangs_holds_one_thread_and_a_bounded_queue(
                 changed(heart, f"subject.{number}")
                 heartbeat.start("web")
             assert threading.active_count() == threads + 1
-            wait_for(lambda: heart.problem)
+            assert until(lambda: heart.problem)
         assert heart.recorder.waiting <= 1000
         assert heart.recorder.dropped >= 9_000
         assert "changes of state are lost" in heartbeat.problem()
-
-
-def wait_for(true: Any, seconds: float = 10.0) -> None:
-    ends = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < ends
-        time.sleep(0.01)
 
 
 def test_tables_that_are_not_there_are_no_noise(use, tmp_path, caplog, monkeypatch):

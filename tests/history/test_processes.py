@@ -19,7 +19,7 @@ import pytest
 from resilience.history import pace, reading
 from resilience.history.models import Instance
 from tests.processes import ROOT
-from tests.servers import _free_port
+from tests.servers import _free_port, redis_server
 
 INTERVAL = 0.8  # seconds between two beats, here
 
@@ -182,7 +182,7 @@ def get_until(port: int, true: Callable[[], bool]) -> None:
 CELERY = """
 import os
 from celery import Celery
-app = Celery("jobs", broker="memory://")
+app = Celery("jobs", broker=os.environ["BROKER"])
 app.conf.worker_hijack_root_logger = False
 from tests.history import worker
 worker.configure(os.environ["DATABASE"])
@@ -197,7 +197,12 @@ def test_a_celery_worker_beats_from_its_start(pool, processes, sqlite_file, tmp_
     arguments = ["-m", "celery", "-A", "jobs", "worker", "-P", pool, "-c", "2", "-l", "info"]
     paths = f"{tmp_path}:{ROOT}"
     variables = {"DATABASE": spelled(sqlite_file), "PYTHONPATH": paths}
-    with running(*arguments, "--without-mingle", "--without-gossip", **variables) as worker:
+    with (  # a broker in memory would hold up the end of each worker for seconds
+        redis_server(directory=tmp_path) as broker,
+        running(
+            *(*arguments, "--without-mingle", "--without-gossip"), BROKER=broker.url(), **variables
+        ) as worker,
+    ):
         wait_for(lambda: list(states().values()).count("live") == processes)
         assert worker.stderr is not None
         while not worker.stderr.readline().rstrip().endswith("ready."):

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from resilience import hosting
 from resilience.findings import Finding, Level, Report
-from resilience.health.samples import Sample
-from resilience.health.states import Health, Readiness, SubjectState
+from resilience.health.states import Health, Readiness, Sample, SubjectState
 
 NOW = 1_795_000_000.0  # 2026-11-18
 

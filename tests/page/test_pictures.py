@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from resilience.findings import Level
+from resilience.history.spans import Span
 from resilience.page import pictures, words
-from resilience.page.pictures import Stretch
 
 LEVELS = st.sampled_from(list(Level))
 SECONDS = st.floats(0, 1e9, allow_nan=False)
@@ -75,11 +75,11 @@ def test_latency_of_any_runs(runs):
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> tuple[list[Stretch], float, float]:
-    """Stretches that follow each other, and a window that may lie anywhere."""
+def histories(draw: st.DrawFn) -> tuple[list[Span], float, float]:
+    """Spans that follow each other, and a window that may lie anywhere."""
     edges = sorted(draw(st.lists(SECONDS, min_size=2, max_size=20)))
     levels = st.one_of(st.none(), LEVELS)
-    found = [Stretch(start, end, draw(levels)) for start, end in pairwise(edges)]
+    found = [Span(start, end, draw(levels)) for start, end in pairwise(edges)]
     start = draw(st.floats(0, 1e9))
     return found, start, start + draw(st.floats(60, 7776000))
 
@@ -99,18 +99,18 @@ def test_a_timeline_of_any_history(case):
 
 
 def test_what_a_timeline_says():
-    hour = [Stretch(0, 1800, None), Stretch(1800, 3000, Level.OK), Stretch(3000, 3600, Level.ERROR)]
+    hour = [Span(0, 1800, None), Span(1800, 3000, Level.OK), Span(3000, 3600, Level.ERROR)]
     said = parsed(pictures.timeline(hour, 0, 3600, "the last hour")).get("aria-label")
     assert said == ("the last hour: ok 33.3 %, error 16.7 % (10 min in 1 spell), unknown 50.0 %")
-    always = [Stretch(0, 3600, Level.OK)]
+    always = [Span(0, 3600, Level.OK)]
     assert "ok 100 %" in pictures.timeline(always, 0, 3600, "h")
-    nearly = [Stretch(0, 3599.9, Level.OK), Stretch(3599.9, 3600, Level.ERROR)]
+    nearly = [Span(0, 3599.9, Level.OK), Span(3599.9, 3600, Level.ERROR)]
     assert "ok 99.9 %" in pictures.timeline(nearly, 0, 3600, "h"), "never rounded up to always"
 
 
-@given(st.integers(-400, 4000))
-def test_days_left(days):
-    root = parsed(pictures.days_left(days, "warn"))
+@given(st.floats(-4, 40))
+def test_a_bar_is_never_more_than_full_and_empty_only_for_nothing(share):
+    root = parsed(pictures.bar(share, "warn", "some"))
     filled = float(root[1].get("width") or 0)
     assert 0 <= filled <= 100
-    assert (filled == 0) == (days <= 0)
+    assert (filled == 0) == (share <= 0)

@@ -22,7 +22,7 @@ from resilience.findings import Finding, Level
 from resilience.probes import database, runner
 from resilience.probes.base import Deadline
 from resilience.simulation.network import BlackHole, Garbage, Refused, Silence
-from tests.servers import PostgresServer, postgres_server
+from tests.servers import PostgresServer
 
 SQLITE = "django.db.backends.sqlite3"
 POSTGRES = "django.db.backends.postgresql"
@@ -218,12 +218,6 @@ def test_a_missing_variable__twin__it_is_there(use, monkeypatch):
 
 
 # ── PostgreSQL ──────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory) -> Iterator[PostgresServer]:
-    with postgres_server(tmp_path_factory.mktemp("postgres")) as server:
-        yield server
 
 
 def of(server: PostgresServer, **changed: Any) -> dict[str, Any]:
