@@ -111,7 +111,9 @@ USE_TZ = True
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "formatters": {
+        "plain": {"format": "{asctime} [{process}] {levelname} {name}: {message}", "style": "{"},
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "loggers": {"django": {"level": "INFO"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},

@@ -210,7 +210,7 @@ def test_one_line_of_middleware_and_both_paths_answer(python, shop):
     ended = run(python, "-c", ASK, cwd=shop, variables={})
     assert ended.out.splitlines() == [
         "/livez 200 ok",
-        "/readyz 200 degraded",  # nobody has migrated
+        "/readyz 503 not-ready",  # nobody has migrated
         "/admin/login/ 400 ",
     ], ended.err
     assert manage(python, shop, "migrate").code == 0

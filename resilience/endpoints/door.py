@@ -50,7 +50,7 @@ def _post(request: HttpRequest) -> HttpResponse:
     if given is None:
         return wire.text("bad-request", HTTPStatus.BAD_REQUEST)
     if wait := GUESSES.wait(_address(request)):
-        return _form(request, HTTPStatus.TOO_MANY_REQUESTS, "Retry-After", _whole(wait))
+        return _form(request, HTTPStatus.TOO_MANY_REQUESTS, "Retry-After", _whole(wait), wait)
     expected = conf.get().STATUS_TOKEN
     if not _is_right(request, given, expected):
         return _form(request, HTTPStatus.UNAUTHORIZED, "WWW-Authenticate", "Bearer")
@@ -67,10 +67,12 @@ def _post(request: HttpRequest) -> HttpResponse:
     return response
 
 
-def _form(request: HttpRequest, status: HTTPStatus, header: str, value: str) -> HttpResponse:
+def _form(
+    request: HttpRequest, status: HTTPStatus, header: str, value: str, wait: float = 0.0
+) -> HttpResponse:
     from resilience.page import answers  # noqa: PLC0415 - no probe needs a page
 
-    response = answers.token_form(request, "", refused=True)
+    response = answers.token_form(request, "", refused=not wait, wait=math.ceil(wait))
     response.status_code = status
     response[header] = value
     return response

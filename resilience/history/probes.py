@@ -55,7 +55,11 @@ class Instances(Probe):
         found = [*self._gone(rows, web, now), *self._skew(web, now)]
         yield from found
         if not live:
-            quiet = heartbeat.OFF if not conf.get().BACKGROUND else "No process reports now."
+            quiet = (
+                heartbeat.OFF
+                if not conf.get().BACKGROUND
+                else "No process reports now: each does from its first request on."
+            )
             yield self._silent(quiet)
         elif all(finding.level < Level.WARNING for finding in found):
             yield self._fine(live)
@@ -74,14 +78,14 @@ class Instances(Probe):
         ]
         if not gone:
             return
-        names = [f"{row.role} {row.pid} on {row.replica}" for row in gone]
+        names = [f"{row.role} pid {row.pid} on {row.replica}" for row in gone]
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         facts: dict[str, Fact] = {
             "gone": len(gone),
             "silent_s": round(now - gone[0].last_beat),
         }
         if gone[0].memory_bytes:
-            facts["last_memory_mb"] = round(gone[0].memory_bytes / 2**20)
+            facts["last_memory_mib"] = round(gone[0].memory_bytes / 2**20)
         yield Finding(
             "instances.gone",
             Level.WARNING,
@@ -111,7 +115,7 @@ class Instances(Probe):
                 self.subject,
                 f"{len(others)} of {len(web)} live web processes differ in {word}"
                 f"{'' if lasting else '; a deploy may be under way'}: "
-                f"{', '.join(f'{row.pid} on {row.replica}' for row in others[:_SHOWN])}"
+                f"{', '.join(f'pid {row.pid} on {row.replica}' for row in others[:_SHOWN])}"
                 f"{' and more' if len(others) > _SHOWN else ''}.",
                 f"Restart or redeploy those that run the wrong {word}.",
                 {

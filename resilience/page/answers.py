@@ -49,15 +49,19 @@ def token_page(request: HttpRequest, health: Health) -> HttpResponse:  # noqa: A
     return _bare("token.html", page=page, body=_body(page), script=_asset("page.js"))
 
 
-def token_form(request: HttpRequest, word: str, *, refused: bool = False) -> HttpResponse:
+def token_form(
+    request: HttpRequest, word: str, *, refused: bool = False, wait: int = 0
+) -> HttpResponse:
     """Asks for the token in the field ``token``, POSTed to where it was asked.
 
-    ``word`` is what everybody is told, in every format.
+    ``word`` is what everybody is told, in every format. ``wait``: seconds until a token of this
+    client is looked at again, after a wrong one; the one that came was not.
     """
     return _bare(
         "form.html",
         word=word,
         refused=refused,
+        wait=wait,
         closed=not conf.get().STATUS_TOKEN,
         action=request.path,
         mark=Mark("bad", "Refused."),

@@ -39,7 +39,7 @@ def _drawn(mark: Mark) -> SafeString:
 
 LEVELS = {
     Level.OK: Mark("ok", "ok"),
-    Level.INFO: Mark("info", "note"),
+    Level.INFO: Mark("info", "info"),
     Level.WARNING: Mark("warn", "warning"),
     Level.ERROR: Mark("bad", "error"),
 }

@@ -116,5 +116,5 @@ def named(word: str) -> str:
     if word in (*names(), *_OF_APPS):
         return word
     shown = f" {word!r}" if re.fullmatch(r"[\w-]{1,20}", word) else " of that name"
-    known = names()
+    known = (*AREAS, *_OF_APPS)
     raise UsageError(f"there is no area{shown}: use {', '.join(known)}.{did_you_mean(word, known)}")

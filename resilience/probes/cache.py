@@ -146,14 +146,26 @@ class RoundTrip(Probe):
 
     def _fallback(self, status: dict[str, Any]) -> Finding:
         error = status["last_error"]
+        why = f" ({error})" if error else ""
+        hint = (
+            f"Mend the Redis finding of this report; without one, look at CACHES[{self.alias!r}] "
+            "and at what Redis says. This cache returns to Redis by itself."
+        )
+        held = [role for role in ("read", "write") if status[role]["forced"] == "open"]
+        if held:  # by an operator, so it says nothing about Redis and does not end by itself
+            why = f" (held open by hand: {' and '.join(held)})"
+            hint = (
+                "Release it where it is held, once Redis is well: Automatic on that process's "
+                f"status page, or resilience.cache.force({self.alias!r}, None) in it. A restart "
+                "releases it, too."
+            )
         return Finding(
             "cache.fallback",
             Level.ERROR,
             self.subject,
             "Answered by this process instead of Redis: the app goes on, but processes do not see "
-            f"each other's changes{f' ({error})' if error else ''}.",
-            f"Mend the Redis finding of this report; without one, look at CACHES[{self.alias!r}] "
-            "and at what Redis says. This cache returns to Redis by itself.",
+            f"each other's changes{why}.",
+            hint,
             {
                 "state": status["state"],
                 "write_state": status["write"]["state"],

@@ -139,14 +139,18 @@ class Database(Probe):
             return None
         if Path(name).exists():
             return None
-        if Path(name).absolute().parent.is_dir():
+        has_folder = Path(name).absolute().parent.is_dir()
+        if has_folder and self.migrations:
             return _unmigrated(self.subject, self.alias, "its file does not exist yet")
+        what, remedy = "The folder of the SQLite file", "Create it, or correct the path"
+        if has_folder:  # and the app serves already
+            what, remedy = "The SQLite file", "Run python manage.py migrate, or correct the path"
         return Finding(
             "database.unreachable",
             Level.ERROR,
             self.subject,
-            f"The folder of the SQLite file {places.shorten(name)} does not exist.",
-            "Create it, or correct the path; on a platform mount a volume there.",
+            f"{what} {places.shorten(name)} does not exist.",
+            f"{remedy}; on a platform mount a volume there.",
         )
 
     def _place(self) -> dict[str, Fact]:

@@ -100,6 +100,11 @@ def variable(name: str) -> tuple[str, str]:
     return "", ""
 
 
+def assign(origin: str, value: str) -> str:
+    """The words of a hint: ``Set NAME=VALUE`` for a variable, ``Set … to VALUE`` for OPTIONS."""
+    return f"Set {origin}{'=' if origin.isidentifier() else ' to '}{value}"
+
+
 def clean(value: str) -> str:
     """Without the spaces and quotes that the SDK drops too."""
     return value.strip().strip('"').strip("'")
@@ -114,7 +119,7 @@ def read() -> Config:
         ("key", "api_key", "API_KEY"),
         ("workspace", "workspace_id", "WORKSPACE_ID"),
     ):
-        value, origin = _option(options.get(option), component, option)
+        value, origin = _option(options.get(option), component, option, name)
         if not origin:
             value, origin = variable(name)
         if value or origin:
@@ -153,12 +158,16 @@ def _declared() -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield name, spec.options
 
 
-def _option(value: object, component: str, option: str) -> tuple[str, str]:
+def _option(value: object, component: str, option: str, name: str) -> tuple[str, str]:
+    """What OPTIONS say and where it stands: settings mostly take it from the SDK's own variable."""
     if isinstance(value, env.Ref):
         try:
             return clean(value.resolve()), value.name
         except EnvError:
             return "", value.name
     if isinstance(value, str) and value.strip():
+        said, origin = variable(name)
+        if said == clean(value):
+            return said, origin
         return clean(value), f"OPTIONS[{option!r}] of components.{component}"
     return "", ""

@@ -12,9 +12,11 @@ from resilience.findings import Fact, Finding, Level
 from resilience.probes import endpoints
 from resilience.probes.components import blocked
 from resilience.probes.langsmith_config import (
+    CLOUD,
     SPELLINGS,
     SWITCHES,
     Config,
+    assign,
     clean,
     has_profile,
 )
@@ -40,7 +42,7 @@ def found(config: Config, subject: str) -> list[Finding]:
     """
     level = Level.ERROR if config.tracing else Level.WARNING
     return [
-        *_names(subject),
+        *_names(config, subject),
         *_both_endpoints(subject, level),
         *_tracing(config, subject),
         *list(_address(config, subject, level))[:1],
@@ -61,7 +63,7 @@ def stops(findings: list[Finding]) -> bool:
 # ── names ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def _names(subject: str) -> Iterator[Finding]:
+def _names(config: Config, subject: str) -> Iterator[Finding]:
     """Two spellings of one variable that say different things."""
     both = {name: [os.environ.get(f"{each}_{name}", "") for each in SPELLINGS] for name in _TWICE}
     differ = [name for name, texts in both.items() if len(set(filter(None, map(clean, texts)))) > 1]
@@ -80,12 +82,15 @@ def _names(subject: str) -> Iterator[Finding]:
     first = next(iter(said), "")
     others = [name for name, meaning in said.items() if meaning is not said[first]]
     if others:
-        off = "" if said[first] else "not "
+        wins = f"{first} wins over {', '.join(others)}, which says the opposite"
+        if not config.switch:  # OPTIONS decide, whatever the variables say
+            wins = f"{first} and {', '.join(others)} contradict each other, and OPTIONS['enabled'] "
+            wins += f"of components.{config.component} overrides both"
         yield Finding(
             "langsmith.names-conflict",
             Level.WARNING,
             subject,
-            f"{first} wins over {', '.join(others)}, which says the opposite: it does {off}trace.",
+            f"{wins}: it {'traces' if config.tracing else 'does not trace'}.",
             f"Keep LANGSMITH_TRACING alone: unset {' '.join(set(said) - {'LANGSMITH_TRACING'})}.",
         )
 
@@ -140,8 +145,7 @@ def _address(config: Config, subject: str, level: Level) -> Iterator[Finding]:
         yield fault(
             "langsmith.endpoint-invalid",
             wrong,
-            f"Set {origin}=https://api.smith.langchain.com, or https://<host>{_API_ROOT} for one "
-            "of your own.",
+            f"{assign(origin, CLOUD)}, or https://<host>{_API_ROOT} for one of your own.",
         )
         return
     parts = config.parts
@@ -151,14 +155,14 @@ def _address(config: Config, subject: str, level: Level) -> Iterator[Finding]:
         yield fault(
             "langsmith.ui-host",
             f"names {config.host}, where people sign in: it answers POST with 405.",
-            f"Set {origin}={api}.",
+            f"{assign(origin, api)}.",
         )
     if parts.scheme == "http" and config.is_cloud:
         yield fault(
             "langsmith.http-redirect",
             "begins with http://: LangSmith redirects to https://, which turns POST into GET "
             "(405), and the key went over the network in clear text.",
-            f"Set {origin}=https://{parts.netloc}{parts.path}, and make a new key.",
+            f"{assign(origin, f'https://{parts.netloc}{parts.path}')}, and make a new key.",
         )
     elif parts.scheme == "http" and not config.is_local:
         yield Finding(
@@ -173,7 +177,7 @@ def _address(config: Config, subject: str, level: Level) -> Iterator[Finding]:
         yield fault(
             "langsmith.path",
             f"has {_API_ROOT} twice in its path.",
-            f"Set {origin}={parts.scheme}://{parts.netloc}{path}.",
+            f"{assign(origin, f'{parts.scheme}://{parts.netloc}{path}')}.",
         )
 
 

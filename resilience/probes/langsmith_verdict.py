@@ -19,7 +19,7 @@ from urllib.parse import urljoin, urlsplit
 from resilience.findings import Fact
 from resilience.probes import network
 from resilience.probes.langsmith_api import Answer, Api, NoAnswer
-from resilience.probes.langsmith_config import Config
+from resilience.probes.langsmith_config import Config, assign
 from resilience.probes.langsmith_static import REGIONS
 from resilience.tls.diagnosis import diagnose
 
@@ -87,7 +87,7 @@ class Verdict:
                     "langsmith.ui-host" if page else "langsmith.path",
                     f"{where} is {'the web page' if page else 'no address'} of this LangSmith"
                     f"{', which answers POST with 405' if page else ''}: its API is at {at}.",
-                    f"Set {self._origin}={at}.",
+                    f"{assign(self._origin, at)}.",
                     status=answer.status,
                 )
         if page:
@@ -252,12 +252,12 @@ class Verdict:
         """Whether http:// speaks to a port that wants TLS, which says so in many ways."""
         parts = self._config.parts
         if parts.scheme == "http" and self._speaks_tls():
+            at = f"https://{parts.netloc.rpartition('@')[2]}{parts.path}"
             self._fail(
                 "langsmith.http-redirect",
                 f"{self._config.where} speaks TLS, and the address begins with http://; what was "
                 "sent there, went in clear text.",
-                f"Set {self._origin}=https://{parts.netloc.rpartition('@')[2]}{parts.path}, and "
-                "make a new key.",
+                f"{assign(self._origin, at)}, and make a new key.",
             )
 
     def _redirected(self, answer: Answer) -> NoReturn:
@@ -271,11 +271,12 @@ class Verdict:
         if mine.scheme == "http" and theirs.scheme == "https" and host == mine.hostname:
             shown = f"[{host}]" if ":" in host else host
             port = f":{theirs.port}" if theirs.port else ""
+            at = f"https://{shown}{port}{self._base}"
             self._fail(
                 "langsmith.http-redirect",
                 f"{self._config.where} redirects to https://: that turns POST into GET, which is "
                 "answered with 405, and sends the key in clear text first.",
-                f"Set {self._origin}=https://{shown}{port}{self._base}, and make a new key.",
+                f"{assign(self._origin, at)}, and make a new key.",
                 status=answer.status,
             )
         shown = host if _NAME.fullmatch(host) else "another address"

@@ -310,6 +310,7 @@ def test_wait_ends_with_what_is_still_wrong(database):
     ("arguments", "words"),
     [
         (["nosuch"], "there is no area 'nosuch'"),
+        (["instance"], "Did you mean 'instances'?"),
         (["databse"], "Did you mean 'database'?"),
         (["--deadline", "0"], "must be a number of seconds"),
         (["--deadline", "soon"], "must be a number of seconds"),
@@ -338,6 +339,7 @@ def test_the_help_says_what_all_is(stage, tmp_path):
     """The twin: audit is not in what it says, and only with --stage build is it asked."""
     helped = " ".join(doctor(write_project(tmp_path, ""), "checkdeploy", "--help").out.split())
     assert "audit, database, deploy (all but audit)" in helped
+    assert "with resilience.history also instances" in helped
     areas = {probe.area for probe in probes_of(stage=stage)}
     assert ("audit" in areas) is (stage == "build")
 

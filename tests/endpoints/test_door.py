@@ -79,9 +79,12 @@ def test_a_wrong_token_shows_the_form_again_and_then_makes_wait():
     client = Client()
     answer = post(client, "token=wrong")
     assert (answer.status_code, b"<form" in answer.content) == (401, True)
+    assert b"not the token" in answer.content
     assert token.COOKIE not in answer.cookies
     answer = post(client)
     assert (answer.status_code, answer["Retry-After"]) == (429, "1")
+    assert b"not the token" not in answer.content, "it was the right one"
+    assert b"Try again in 1 s" in answer.content
     assert token.COOKIE not in answer.cookies
 
 

@@ -413,7 +413,14 @@ def test_ours__its_circuit_is_open(settings, tmp_path):
         use(settings, OURS, server.url(), KEY_PREFIX="shop")
         assert ids() == ["cache.ok"]
         state.force("default", "open", "write")
-        assert ids() == ["cache.fallback"]
+        [held] = run()
+        assert (held.id, "held open by hand: write" in held.summary) == ("cache.fallback", True)
+        assert "by itself" not in held.hint
+        assert "force('default', None)" in held.hint
+        state.force("default", None)
+        [released] = run()
+        assert "by hand" not in released.summary, "the twin: open until the next probe"
+        assert "returns to Redis by itself" in released.hint
         state.force("default", "closed")
         # What the outage left is still being taken out of Redis.
         own: Any = caches["default"]

@@ -107,7 +107,13 @@ def test_sqlite__a_missing_file_is_not_made_by_being_asked(use, tmp_path, kind):
     [found] = run()
     assert (found.id, found.level) == ("database.migrations", Level.WARNING)
     assert "does not exist yet" in found.summary
+    # Where the app serves already, it has gone, or its volume is not mounted.
+    served = [each for probe in database.probes() for each in probe.unobtrusive().run(Deadline(5))]
+    assert [(each.id, each.level) for each in served] == [("database.unreachable", Level.ERROR)]
     assert list(tmp_path.iterdir()) == []
+    migrate()
+    served = [each for probe in database.probes() for each in probe.unobtrusive().run(Deadline(5))]
+    assert [each.id for each in served] == ["database.ok"]
 
 
 def test_sqlite__a_missing_file__twin__django_would_make_it(use, tmp_path):

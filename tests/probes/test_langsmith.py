@@ -621,6 +621,35 @@ def test_what_a_component_is_given_comes_first(monkeypatch):
         assert "components.tracing" in found.hint
 
 
+def test_options_that_settings_took_from_the_variable_are_the_variable(monkeypatch):
+    """As the example has it: whoever mends it needs the variable's name."""
+    wrong = "https://smith.langchain.com"
+    configure(monkeypatch, wrong)
+    declared(OPTIONS={"api_url": wrong, "api_key": ref("LANGSMITH_API_KEY")})
+    (found,) = examine(stage="build")
+    assert found.id == "langsmith.ui-host"
+    assert found.hint == "Set LANGSMITH_ENDPOINT=https://api.smith.langchain.com."
+    declared(OPTIONS={"api_url": "https://eu.smith.langchain.com"})
+    (found,) = examine(stage="build")  # the twin: the variable says something else
+    assert found.hint == (
+        "Set OPTIONS['api_url'] of components.tracing to https://eu.api.smith.langchain.com."
+    )
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_options_override_switches_that_contradict_each_other(enabled, monkeypatch):
+    configure(monkeypatch, CLOUD)
+    monkeypatch.setenv("LANGCHAIN_TRACING_V2", "false")
+    declared(OPTIONS={"enabled": enabled})
+    (found,) = examine(stage="build")
+    assert found.id == "langsmith.names-conflict"
+    assert found.summary.endswith(f"both: it {'traces' if enabled else 'does not trace'}.")
+    declared(OPTIONS={})
+    (found,) = examine(stage="build")  # the twin: the variables decide
+    assert "LANGCHAIN_TRACING_V2 wins over" in found.summary
+    assert found.summary.endswith("the opposite: it does not trace.")
+
+
 @pytest.mark.parametrize("platform", ["none", "railway"])
 def test_a_key_that_a_component_waits_for_is_one_root_cause(platform, settings):
     tracing = {"BACKEND": CLIENT, "OPTIONS": {"api_key": ref("MY_KEY"), "enabled": True}}

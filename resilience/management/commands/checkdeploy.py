@@ -13,7 +13,7 @@ from resilience import catalogue, redact
 from resilience.errors import UsageError
 from resilience.management.command import USAGE, ReportCommand, argument, write
 from resilience.probes import deployment
-from resilience.probes.areas import STAGES, named, names, probes_of
+from resilience.probes.areas import AREAS, STAGES, named, probes_of
 from resilience.probes.base import Probe
 from resilience.probes.deployment import read_commit
 from resilience.probes.http import read_site
@@ -34,7 +34,7 @@ class Command(ReportCommand):
             nargs="*",
             type=argument(named),
             metavar="AREA",
-            help=f"of {', '.join(names())} (all but audit)",
+            help=f"of {', '.join(AREAS)} (all but audit); with resilience.history also instances",
         )
         parser.add_argument(
             "--stage",
