@@ -11,7 +11,8 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opsproject.settings")
-    if sys.argv[1:2] in (["checkdeploy"], ["checkredis"], ["auditimports"]):
+    without_settings = ("checkdeploy", "checkredis", "checktls", "auditimports", "rehearse")
+    if sys.argv[1:2] and sys.argv[1] in without_settings:
         from resilience.__main__ import main as doctor  # noqa: PLC0415 - needs no settings
 
         doctor(sys.argv[1:])

@@ -38,7 +38,7 @@ from resilience.probes.base import Deadline
 
 _STARTED = time.monotonic()
 
-COMMANDS = ("checkdeploy", "checkredis", "checktls", "auditimports")
+COMMANDS = ("checkdeploy", "checkredis", "checktls", "auditimports", "rehearse")
 _USAGE = f"usage: python -m resilience {{{','.join(COMMANDS)}}} [options]\n"
 
 
@@ -59,7 +59,10 @@ def main(argv: list[str]) -> NoReturn:
     with env.collecting(), without_our_logs():
         if not vars(options).get("explain"):
             command.started = _STARTED
-            command.probes_made = _set_up(command, options).set
+            if command.needs_setup:
+                command.probes_made = _set_up(command, options).set
+            else:
+                _find_settings(options)
         command.run_from_argv([program, *argv])
 
 
@@ -68,11 +71,7 @@ def _set_up(command: ReportCommand, options: argparse.Namespace) -> threading.Ev
 
     The watch goes on until the event is set: making the probes imports cache backends.
     """
-    handle_default_options(options)  # --settings and --pythonpath
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    if not os.environ.get("DJANGO_SETTINGS_MODULE"):
-        _find_settings_module()
+    _find_settings(options)
     done = threading.Event()
     out = sys.stdout  # probes may be running by then, and their prints go elsewhere
     main_thread = threading.get_ident()
@@ -96,6 +95,15 @@ def _set_up(command: ReportCommand, options: argparse.Namespace) -> threading.Ev
         more = command.without_settings(vars(options), deadline)
         _end(_failed(error), options, explained=explained, more=more)
     return done
+
+
+def _find_settings(options: argparse.Namespace) -> None:
+    """Make them importable, and name them in the environment."""
+    handle_default_options(options)  # --settings and --pythonpath
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    if not os.environ.get("DJANGO_SETTINGS_MODULE"):
+        _find_settings_module()
 
 
 def _find_settings_module() -> None:

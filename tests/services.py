@@ -1,61 +1,6 @@
-"""The two services that the example project talks to, over real HTTP and on this machine.
-
-Context managers on a free port. They speak as much of the protocols as the real clients need, check
-keys as the real ones do, and keep every request, so that a test sees what left the process.
-"""
-
-from __future__ import annotations
-
-import time
+"""The two services that the example project talks to: ``resilience.simulation`` has them."""
 
 from resilience.simulation.fake_langsmith import FakeLangSmith as LangSmith
-from resilience.simulation.service import Answer, Request, Service
+from resilience.simulation.fake_openai import FakeOpenAI as OpenAI
 
 __all__ = ["LangSmith", "OpenAI"]
-
-
-class OpenAI(Service):
-    """Chat completions. ``reply`` and ``finish_reason`` are what the model says next."""
-
-    reply = "Blue, because short waves scatter most."
-    finish_reason = "stop"
-
-    @property
-    def base_url(self) -> str:
-        return f"{self.origin}/v1"
-
-    @property
-    def prompts(self) -> list[str]:
-        """What the model was told, one text for each call."""
-        return [
-            "\n".join(message["content"] for message in request.json["messages"])
-            for request in self.asked("/v1/chat/completions")
-        ]
-
-    def answer(self, request: Request) -> Answer:
-        if request.headers.get("authorization") != f"Bearer {self.key}":
-            return _openai_error(401, "Incorrect API key provided.", "invalid_api_key")
-        if self.status != 200:
-            return _openai_error(self.status, "The server had an error.", "server_error")
-        if (request.method, request.path) == ("GET", "/v1/models"):
-            return Answer(200, {"object": "list", "data": []})
-        if (request.method, request.path) != ("POST", "/v1/chat/completions"):
-            return _openai_error(404, f"Invalid URL ({request.method} {request.path})", "none")
-        message = {"role": "assistant", "content": self.reply, "refusal": None}
-        choice = {"index": 0, "message": message, "finish_reason": self.finish_reason}
-        return Answer(
-            200,
-            {
-                "id": f"chatcmpl-{len(self.requests)}",
-                "object": "chat.completion",
-                "created": int(time.time()),
-                "model": request.json["model"],
-                "choices": [{**choice, "logprobs": None}],
-                "usage": {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18},
-            },
-        )
-
-
-def _openai_error(status: int, message: str, code: str) -> Answer:
-    error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
-    return Answer(status, {"error": error})

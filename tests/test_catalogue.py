@@ -18,7 +18,7 @@ PAGE = PACKAGE / "findings.md"
 AREAS = tuple(
     (
         "conf django env hosting cache redis dns tcp tls langsmith components audit database "
-        "deploy instances probe"
+        "deploy instances rehearse probe"
     ).split()
 )
 ID = re.compile(rf"(?:{'|'.join(AREAS)})\.[a-z0-9]+(?:-[a-z0-9]+)*")

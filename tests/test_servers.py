@@ -70,8 +70,8 @@ def test_redis__is_ended_although_stopped_or_killed(tmp_path):
 
 def test_redis__takes_another_port_when_one_is_taken(tmp_path, monkeypatch):
     with redis_server(directory=tmp_path) as first:
-        offers = iter([first.port, servers._free_port()])
-        monkeypatch.setattr(servers, "_free_port", lambda: next(offers))
+        offers = iter([first.port, servers.free_port()])
+        monkeypatch.setattr(servers, "free_port", lambda: next(offers))
         with redis_server(directory=tmp_path) as second:
             assert second.port != first.port
             assert second.command("INFO", "server")["process_id"] == second.pid

@@ -54,6 +54,8 @@ class ReportCommand(BaseCommand):
     probes_made: Callable[[], object] = staticmethod(lambda: None)
     # Whether this is about the app, so that its environment counts.
     app: bool = True
+    # Whether it looks at the settings in this process.
+    needs_setup: bool = True
     _code: int | None = None
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
@@ -66,12 +68,7 @@ class ReportCommand(BaseCommand):
         return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument(
-            "--format",
-            choices=FORMATS,
-            default="text",
-            help="output format (text); github: annotations of GitHub Actions",
-        )
+        self.add_format(parser)
         parser.add_argument(
             "--deadline",
             type=_seconds,
@@ -91,6 +88,15 @@ class ReportCommand(BaseCommand):
             default=0.0,
             metavar="SECONDS",
             help="repeat until it passes; no run begins after this time",
+        )
+
+    def add_format(self, parser: CommandParser) -> None:
+        """``--format``, which every report has."""
+        parser.add_argument(
+            "--format",
+            choices=FORMATS,
+            default="text",
+            help="output format (text); github: annotations of GitHub Actions",
         )
 
     def probes(self, options: dict[str, Any]) -> Sequence[Probe]:
@@ -123,7 +129,7 @@ class ReportCommand(BaseCommand):
         code: int | str | None = 0
         try:
             with without_our_logs():
-                super().run_from_argv(argv)
+                self.run_command(argv)
         except SystemExit as ended:
             code = ended.code
         except KeyboardInterrupt:
@@ -136,6 +142,10 @@ class ReportCommand(BaseCommand):
                 sys.stderr.write(f"{argv[1]} could not run: {redact.exception(error)}\n")
                 code = USAGE
         leave(code if isinstance(code, int) else int(bool(code)))
+
+    def run_command(self, argv: list[str]) -> None:
+        """Parse and execute, as every command of Django's."""
+        super().run_from_argv(argv)
 
     def _repeat(self, probes: Sequence[Probe], options: dict[str, Any]) -> Report:
         """One run; with ``--wait`` more of them until one passes or the time is over.
@@ -175,12 +185,23 @@ class ReportCommand(BaseCommand):
             )
 
 
-def print_report(report: Report, options: dict[str, Any], out: TextIO | OutputWrapper) -> int:
+def print_report(
+    report: Report,
+    options: dict[str, Any],
+    out: TextIO | OutputWrapper,
+    *,
+    as_text: Callable[..., str] = text.render,
+) -> int:
     """Write a report in the format that the options ask for, and return the exit status."""
-    return write(_rendered(report, options, out), out, report.exit_code)
+    return write(_rendered(report, options, out, as_text), out, report.exit_code)
 
 
-def _rendered(report: Report, options: dict[str, Any], out: TextIO | OutputWrapper) -> str:
+def _rendered(
+    report: Report,
+    options: dict[str, Any],
+    out: TextIO | OutputWrapper,
+    as_text: Callable[..., str],
+) -> str:
     verbosity, unicode = options["verbosity"], _can_encode(out)
     if options["format"] == "json":
         return json.render(report)
@@ -189,7 +210,7 @@ def _rendered(report: Report, options: dict[str, Any], out: TextIO | OutputWrapp
     if options["format"] == "github":
         return github.render(report, verbosity=verbosity, unicode=unicode)
     colour = _wants_colour(out, options)
-    return text.render(report, verbosity=verbosity, colour=colour, unicode=unicode)
+    return as_text(report, verbosity=verbosity, colour=colour, unicode=unicode)
 
 
 def write(words: str, out: TextIO | OutputWrapper, code: int) -> int:

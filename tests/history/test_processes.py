@@ -19,7 +19,7 @@ import pytest
 from resilience.history import pace, reading
 from resilience.history.models import Instance
 from tests.processes import ROOT
-from tests.servers import _free_port, redis_server
+from tests.servers import free_port, redis_server
 
 INTERVAL = 0.8  # seconds between two beats, here
 
@@ -155,7 +155,7 @@ application = WSGIHandler()
 
 def test_gunicorns_workers_say_goodbye(sqlite_file, tmp_path):
     (tmp_path / "site_wsgi.py").write_text(GUNICORN)
-    port = _free_port()
+    port = free_port()
     arguments = ["-m", "gunicorn", "site_wsgi", "-b", f"127.0.0.1:{port}", "-w", "2"]
     paths = f"{tmp_path}:{ROOT}"
     variables = {"DATABASE": spelled(sqlite_file), "PYTHONPATH": paths}

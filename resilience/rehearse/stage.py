@@ -1,0 +1,201 @@
+"""Everything that one scenario owns: servers, files and ports, gone when the block ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import stat
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from resilience.rehearse import addresses
+from resilience.rehearse.databases import Databases
+from resilience.rehearse.platforms import PLATFORMS
+from resilience.rehearse.redis_service import RedisService
+from resilience.rehearse.request import Request
+from resilience.rehearse.survey import Survey
+from resilience.simulation.constrained import nobody
+from resilience.simulation.fake_langsmith import FakeLangSmith
+from resilience.simulation.fake_openai import FakeOpenAI
+from resilience.simulation.fake_smtp import FakeSmtp
+from resilience.simulation.program import free_port
+
+KEYS = {"LANGSMITH_API_KEY": "lsv2_pt_rehearsal", "OPENAI_API_KEY": "sk-rehearsal"}
+
+
+class Stage:
+    """Redis behind a proxy, LangSmith, OpenAI, mail, a database, and the child's environment.
+
+    A scenario changes ``redis``, ``langsmith``, ``environ``, ``hangs``, ``without_authorities`` and
+    the address of Redis before the first child starts, and ``redis`` also afterwards.
+    """
+
+    def __init__(
+        self, request: Request, survey: Survey, databases: Databases, *, isolated: bool, tls: bool
+    ) -> None:
+        self.request, self.survey = request, survey
+        self.isolated = isolated
+        self.folder = Path(request.folder)
+        self.redis = RedisService(self.folder, tls=tls)
+        self.langsmith = FakeLangSmith(KEYS["LANGSMITH_API_KEY"])
+        self.openai = FakeOpenAI(KEYS["OPENAI_API_KEY"])
+        self.mail = FakeSmtp()
+        self.token = secrets.token_urlsafe(24)
+        self.port = 0
+        self.hangs = False
+        self.without_authorities = False
+        self.redis_address: dict[str, Any] = {}
+        self.environ: dict[str, str] = {}
+        self._databases = databases
+        self._database: Mapping[str, Any] = {}
+        self._held = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as held:
+            self.folder = Path(
+                held.enter_context(tempfile.TemporaryDirectory(prefix="stage-", dir=self.folder))
+            )
+            self.folder.chmod(0o755)
+            self.redis = held.enter_context(RedisService(self.folder, tls=self.redis.tls))
+            for service in (self.langsmith, self.openai, self.mail):
+                held.enter_context(service)
+            self._database = self._databases.fresh(self.folder)
+            self.port = free_port()
+            self.redis_address = self.redis.address()
+            self.environ = self._environ()
+            self._held = held.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._held.close()
+
+    @property
+    def mentioned(self) -> tuple[str, ...]:
+        """The variables that the project's source asks for."""
+        return self.request.mentioned
+
+    def move_redis(self, **changes: str) -> None:
+        """Give the project another address of Redis: ``host``, ``scheme``."""
+        self.redis_address |= changes
+        self.environ = self._environ()
+
+    # ── what the children are told ──────────────────────────────────────────────────────────────
+
+    @property
+    def events(self) -> Path:
+        """Where children say what was denied and what views raised."""
+        return self.folder / "events"
+
+    def orders(self, name: str) -> Path:
+        """Write what a child is to do, and return the file. No secret of the user's is in it."""
+        request, platform = self.request, PLATFORMS[self.request.platform]
+        uid, gid = self._user()
+        told = {
+            "parent": os.getpid(),
+            "events": str(self.events),
+            "folder": str(self.folder),
+            "root": request.root,
+            "hidden": request.hidden,
+            "isolated": self.isolated,
+            "ports": self.ports(),
+            "hangs": self.hangs,
+            "without_authorities": self.without_authorities,
+            "redis": self.redis_address,
+            "database": self._databases.url(self._database),
+            "databases": self._database,
+            "mail": self.mail.port,
+            "token": self.token,
+            "constraints": {
+                "memory": platform.memory,
+                "files": platform.files,
+                "uid": uid,
+                "gid": gid,
+            },
+        }
+        file = self.folder / f"{name}.json"
+        file.write_text(json.dumps(told), encoding="utf-8")
+        self.events.touch()
+        self.events.chmod(0o666)
+        return file
+
+    def ports(self) -> list[int]:
+        """Those that a child may reach."""
+        services = (self.redis, self.langsmith, self.openai, self.mail)
+        ports = [each.port for each in services]
+        return [self.port, *ports, *self._databases.ports()]
+
+    def _user(self) -> tuple[int | None, int | None]:
+        """Nobody, on a platform, where we are root and nobody may read all that it takes."""
+        found = nobody() if PLATFORMS[self.request.platform].bounded else None
+        if found is None or self.closed_to_nobody():
+            return None, None
+        return found
+
+    def closed_to_nobody(self) -> str:
+        """A folder that the project needs and the user nobody may not enter; empty if none."""
+        needed = {
+            self.request.root,
+            self.request.folder,
+            sys.prefix,
+            sys.base_prefix,
+            *filter(None, sys.path),
+        }
+        return next((each for each in sorted(needed) if not _may_enter(Path(each))), "")
+
+    # ── environment ─────────────────────────────────────────────────────────────────────────────
+
+    def _environ(self) -> dict[str, str]:
+        request = self.request
+        told: dict[str, Any] = {
+            "redis": self.redis_address,
+            "database": self._databases.url(self._database),
+            "mail": self.mail.port,
+        }
+        made = {name: addresses.replaced(value, told) for name, value in request.environ.items()}
+        # What such a platform offers to a service that asks for it.
+        made.setdefault("REDIS_URL", addresses.redis("redis://stage/0", self.redis_address))
+        if addresses.ENGINE not in told["database"]:
+            made.setdefault("DATABASE_URL", told["database"])
+        if not made["REDIS_URL"]:
+            made["REDIS_URL"] = addresses.redis("redis://stage/0", self.redis_address)
+        made |= {"OPENAI_API_KEY": KEYS["OPENAI_API_KEY"], "OPENAI_BASE_URL": self.openai.base_url}
+        for name in [name for name in made if name.startswith(("LANGSMITH_", "LANGCHAIN_"))]:
+            del made[name]
+        if request.uses_langsmith:
+            made |= {
+                "LANGSMITH_TRACING": "true",
+                "LANGSMITH_ENDPOINT": self.langsmith.url,
+                "LANGSMITH_API_KEY": KEYS["LANGSMITH_API_KEY"],
+            }
+        made |= PLATFORMS[request.platform].variables
+        made |= {
+            "DJANGO_SETTINGS_MODULE": request.settings,
+            "PORT": str(self.port),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        return made
+
+
+def _may_enter(path: Path) -> bool:
+    """Whether everybody may read a folder and pass those above it, links followed."""
+    try:
+        resolved = path.resolve(strict=True)
+        return bool(resolved.stat().st_mode & stat.S_IROTH) and all(
+            each.stat().st_mode & stat.S_IXOTH for each in resolved.parents
+        )
+    except FileNotFoundError:
+        return True  # an entry of sys.path that is not there is no obstacle
+    except OSError:
+        return False
