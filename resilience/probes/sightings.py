@@ -15,7 +15,7 @@ _PRIVATE = (".internal", ".local", ".lan", ".corp", ".home.arpa", ".localhost", 
 # Whose certificates are signed by public authorities, whoever says otherwise.
 _PUBLIC = frozenset(
     "amazonaws.com anthropic.com cloudflare.com github.com google.com googleapis.com langchain.com "
-    "openai.com pypi.org sendgrid.net sentry.io".split()
+    "openai.com sendgrid.net sentry.io".split()
 )
 _SHORT = 3  # letters: co.uk, com.au
 

@@ -123,6 +123,7 @@ def test_readyz_says_what_is_down_and_the_form_works(down, server):
     cookie = posted.headers["set-cookie"].partition(";")[0]
     page = site.ask(accept="text/html", cookie=cookie)
     assert (page.status, "databases.default" in page.body) == (503, True)
+    assert page.seconds < 1.0
     assert "databases.default" not in site.ask(accept="text/html").body
 
 
