@@ -125,7 +125,7 @@ def _databases() -> Iterator[Endpoint]:
 
 
 def _mail() -> Iterator[Endpoint]:
-    for origin, options in _mailers():
+    for origin, options in mailers():
         host, port = options.get("host"), options.get("port")
         if env.placeholder_in([host, port]):
             continue
@@ -143,10 +143,11 @@ def _mail() -> Iterator[Endpoint]:
             )
 
 
-def _mailers() -> Iterator[tuple[str, Mapping[str, Any]]]:
-    mailers = getattr(settings, "MAILERS", None)  # Django 6.1
-    if isinstance(mailers, Mapping) and mailers:
-        for alias, mailer in mailers.items():
+def mailers() -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Where mail goes by SMTP: an origin, and options as MAILERS has them."""
+    found = getattr(settings, "MAILERS", None)  # Django 6.1
+    if isinstance(found, Mapping) and found:
+        for alias, mailer in found.items():
             if mailer.get("BACKEND", _SMTP) == _SMTP:
                 yield f"mailers.{alias}", mailer.get("OPTIONS") or {}
         return

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from django.conf import settings
-
 from resilience.env import ledger
 from resilience.findings import Finding, Level
+from resilience.probes import discovery
 from resilience.probes.surroundings import SUBJECT, Surroundings
 
 # Names that projects read as their own, whether or not they declare them with env.
@@ -17,7 +16,7 @@ _COMMON = frozenset(
     "RABBITMQ_PORT CELERY_PORT WEB_PORT APP_PORT".split()
 )
 _LINK = re.compile(r"(?:tcp|udp|sctp)://[\w.:\[\]-]+")
-_SMTP = "django.core.mail.backends.smtp.EmailBackend"
+_HERE = (None, "", "localhost", "127.0.0.1")
 _MANY = 5
 
 
@@ -70,8 +69,7 @@ def smtp(around: Surroundings) -> Iterator[Finding]:
     if (
         around.hosting.platform == "railway"
         and around.asked_for
-        and settings.EMAIL_BACKEND == _SMTP
-        and settings.EMAIL_HOST not in ("", "localhost", "127.0.0.1")
+        and any(options.get("host") not in _HERE for _, options in discovery.mailers())
     ):
         yield Finding(
             "hosting.smtp",

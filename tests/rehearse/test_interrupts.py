@@ -94,6 +94,8 @@ class Rehearsal:
                 stdout=log,
                 stderr=log,
                 process_group=0,
+                # Started behind a shell's "&" it would inherit that SIGINT is ignored.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
             )
 
     def serves(self) -> bool:
