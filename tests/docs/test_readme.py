@@ -8,29 +8,25 @@ import shlex
 import pytest
 
 from resilience.simulation.network import Refused
+from tests.docs.blocks import agrees, parse, sample
 from tests.processes import ROOT, manage
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 VARIABLE = "REDIS_URL=redis://localhost:6390/0"
 
 
-def sample(readme: str) -> tuple[list[str], str]:
-    """The words of the command behind the prompt, and what README says that it prints."""
-    found = re.search(r"```console\n\$ ([^\n]+)\n(.+?)\n```", readme, re.DOTALL)
-    assert found is not None
-    return shlex.split(found[1]), found[2]
-
-
-def normalised(text: str) -> str:
-    """Without numbers, which are this machine's, and without the line ends that they shift."""
-    return " ".join(re.sub(r"\d+(\.\d+)*", "N", text).split())
+def shown(readme: str) -> tuple[str, str]:
+    """The command behind the prompt, and what README says that it prints."""
+    (block,) = (each for each in parse(readme) if each.language == "console")
+    ((command, printed),) = sample(block)
+    return command, printed
 
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory: pytest.TempPathFactory) -> str:
     """As scripts/run does it: the database is there, and DEBUG is on."""
     database = f"sqlite:///{tmp_path_factory.mktemp('database')}/db.sqlite3"
-    (variable, program, *arguments), _ = sample(README)
+    variable, program, *arguments = shlex.split(shown(README)[0])
     assert (variable, program) == (VARIABLE, "scripts/run")
     assert manage("migrate", DATABASE_URL=database).code == 0
     with Refused() as port:
@@ -41,14 +37,14 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_the_sample_is_what_is_printed(printed):
-    assert normalised(sample(README)[1]) == normalised(printed)
+    assert agrees(shown(README)[1], printed)
 
 
 @pytest.mark.parametrize("old", ["cache.fallback", "1 root cause", "✓ databases.default"])
 def test_the_sample__twin__what_was_printed_once_is_told_apart(printed, old):
     outdated = README.replace(old, "something", 1)
     assert outdated != README
-    assert normalised(sample(outdated)[1]) != normalised(printed)
+    assert not agrees(shown(outdated)[1], printed)
 
 
 PAGES = "from django.test import Client; print(Client().get('/').content.decode())"
