@@ -230,6 +230,15 @@ class Conversation:
         )
 
     def _silent(self, error: wire.Silent) -> network.StageFailed:
+        if error.received:
+            return self._failed(
+                "redis.silent",
+                f"{self._target.where} trickles: {error.received} bytes of its answer to "
+                f"{error.command} in {error.waited:.1f} s, and no end.",
+                "Look at what lies in between, a proxy or a congested link (ping, retransmissions "
+                "in ss -ti); then whether the server swaps.",
+                received_bytes=error.received,
+            )
         return self._failed(
             "redis.silent",
             f"{self._target.where} accepts connections but did not answer {error.command} within "

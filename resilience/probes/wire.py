@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -18,13 +19,15 @@ from resilience.probes.base import Deadline
 
 Command = tuple[str, ...]
 
+_INFO_SIZE, _BYTES_RECEIVED = 136, slice(128, 136)  # struct tcp_info in <linux/tcp.h>
+
 
 class Silent(Exception):
-    """No reply within ``waited`` seconds."""
+    """No reply within ``waited`` seconds, or only ``received`` bytes of it."""
 
-    def __init__(self, command: str, waited: float) -> None:
-        super().__init__(command, waited)
-        self.command, self.waited = command, waited
+    def __init__(self, command: str, waited: float, received: int = 0) -> None:
+        super().__init__(command, waited, received)
+        self.command, self.waited, self.received = command, waited, received
 
 
 class Foreign(Exception):
@@ -41,6 +44,7 @@ class Cut:
     def __init__(self, sock: socket.socket, seconds: float) -> None:
         self.seconds = seconds
         self.happened = False
+        self.received = 0
         # A socket of its own for the same connection: wrapping in TLS detaches the first one.
         self._sock = socket.fromfd(sock.fileno(), sock.family, sock.type)
         self._timer = threading.Timer(seconds, self._cut)
@@ -48,6 +52,7 @@ class Cut:
 
     def _cut(self) -> None:
         self.happened = True
+        self.received = _received(self._sock)  # now: the peer's end of it would count as a byte
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
 
@@ -117,6 +122,7 @@ class Wire:
         waiting = commands[0][0]
         allowed = self._deadline.stage()
         self._sock.settimeout(allowed)
+        before = _received(self._sock)
         cut = Cut(self._sock, allowed)
         try:
             with cut:
@@ -133,7 +139,9 @@ class Wire:
             raise Silent(waiting, allowed) from None
         except (exceptions.RedisError, OSError) as error:
             if cut.happened:
-                raise Silent(waiting, allowed) from None
+                # Of one reply: after whole ones, and with TLS, the bytes may be of something else.
+                alone = not (replies or self._target.tls)
+                raise Silent(waiting, allowed, (cut.received - before) * alone) from None
             raise Ended from error
         return replies
 
@@ -153,6 +161,14 @@ class Wire:
             if reply is None:
                 raise
             return reply
+
+
+def _received(sock: socket.socket) -> int:
+    """Bytes that a TCP connection has brought so far; 0 where nobody counts them."""
+    with contextlib.suppress(OSError, AttributeError):
+        told = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_SIZE)
+        return int.from_bytes(told[_BYTES_RECEIVED], sys.byteorder)
+    return 0
 
 
 def _connection(target: targets.Target) -> Any:

@@ -1,7 +1,7 @@
 """``python -m resilience.rehearse.child PROGRAM ARG…``: the project on the stage, in this process.
 
 What is to be done comes as a file that RESILIENCE_REHEARSAL names; it holds no secret. The order
-matters: bounds first, then eyes closed, then the project.
+matters: other files and bounds first, then eyes closed, then the project.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from resilience.rehearse import guard, substitutes
 from resilience.simulation import ca_store, resolver
 from resilience.simulation.constrained import Constraints, die_with
+from resilience.simulation.mounts import View
 
 VARIABLE = "RESILIENCE_REHEARSAL"
 
@@ -25,6 +26,8 @@ def main(arguments: list[str]) -> None:
     with open(os.environ.pop(VARIABLE), encoding="utf-8") as file:  # noqa: PTH123
         orders: dict[str, Any] = json.load(file)
     events = os.open(orders["events"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    if orders["view"] is not None:
+        View(**orders["view"]).enter()
     Constraints(**orders["constraints"]).apply()
     die_with(orders["parent"])
     note = guard.notes(events)
@@ -32,7 +35,7 @@ def main(arguments: list[str]) -> None:
     if orders["hangs"]:
         resolver.hang()
     absent: tuple[str, ...] = ()
-    if orders["without_authorities"]:
+    if orders["blind"]:
         absent = ca_store.paths()
         ca_store.empty()
     guard.Guard(orders, note, absent).watch()

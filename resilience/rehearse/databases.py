@@ -10,16 +10,20 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from resilience.rehearse.addresses import ENGINE
-from resilience.simulation.constrained import nobody
 from resilience.simulation.postgres_server import PostgresServer
 from resilience.simulation.program import HOST
+
+User = tuple[int, int] | None
 
 
 class Databases(Protocol):
     """What a stage asks for."""
 
-    def fresh(self, folder: Path) -> Mapping[str, Any]:
-        """The migrated tables, for this stage alone: what ``substitutes`` puts into settings."""
+    def fresh(self, folder: Path, user: User) -> Mapping[str, Any]:
+        """The migrated tables, for this stage alone: what ``substitutes`` puts into settings.
+
+        Files are given to ``user``, uid and gid, unless that is None.
+        """
         ...
 
     def keep(self) -> None:
@@ -38,7 +42,7 @@ class Databases(Protocol):
 class Nowhere:
     """None: to look at the settings, whose engines stay, and whose servers are away."""
 
-    def fresh(self, folder: Path) -> Mapping[str, Any]:  # noqa: ARG002 - there is nothing to keep
+    def fresh(self, folder: Path, user: User) -> Mapping[str, Any]:  # noqa: ARG002 - has no files
         nobody_there = {"HOST": HOST, "PORT": "1", "USER": "", "PASSWORD": ""}
         return {"server": nobody_there, "names": {}}
 
@@ -59,13 +63,12 @@ class Sqlite:
         self._template = folder / "migrated"
         self._last = folder
 
-    def fresh(self, folder: Path) -> Mapping[str, Any]:
+    def fresh(self, folder: Path, user: User) -> Mapping[str, Any]:
         self._last = folder / "databases"
         if self._template.exists():
             shutil.copytree(self._template, self._last)
         else:
             self._last.mkdir()
-        user = nobody()
         if user is not None:
             for path in (self._last, *self._last.iterdir()):
                 os.chown(path, *user)
@@ -90,7 +93,7 @@ class Postgres:
         self._template = ""
         self._last = ""
 
-    def fresh(self, folder: Path) -> Mapping[str, Any]:  # noqa: ARG002 - the cluster has its own
+    def fresh(self, folder: Path, user: User) -> Mapping[str, Any]:  # noqa: ARG002 - has no files
         self._last = f"stage{next(self._numbers)}"
         template = self._template or "template0"
         for alias in self._aliases:

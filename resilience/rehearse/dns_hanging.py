@@ -15,4 +15,4 @@ class DnsHanging(RedisScenario):
 
     def arrange(self, stage: Stage) -> None:
         stage.move_redis(host=_NAME)
-        stage.hangs = True
+        stage.hang_names()

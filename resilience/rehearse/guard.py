@@ -27,6 +27,7 @@ _LISTENS = "0A"  # proc(5)
 class Guard:
     """``orders``: ``ports`` that may be reached, whether ``isolated``, ``root`` and ``hidden``.
 
+    With ``asks`` names go on to libc, which has a name server of the stage.
     ``absent`` are more paths that are not there, with all below them.
     """
 
@@ -35,6 +36,7 @@ class Guard:
     ) -> None:
         self._ports = frozenset(orders["ports"])
         self._isolated = orders["isolated"]
+        self._passes_names = orders["asks"]
         self._folder = orders["folder"]
         self._root = orders["root"]
         self._hidden = frozenset(orders["hidden"])
@@ -82,7 +84,7 @@ class Guard:
     def _asks(self, host: Any) -> None:
         from resilience.simulation import resolver  # noqa: PLC0415 - socket is there by now
 
-        if resolver.is_name(host):
+        if resolver.is_name(host) and not self._passes_names:
             self._note("denied", name=hosts.shown(host))
             import socket  # noqa: PLC0415 - as above
 

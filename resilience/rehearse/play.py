@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,7 +12,7 @@ from typing import Any
 
 from resilience import redact
 from resilience.findings import Fact, Finding, Level
-from resilience.rehearse import diagnosis, verdict
+from resilience.rehearse import confinement, diagnosis, verdict
 from resilience.rehearse.children import Server, command, edge
 from resilience.rehearse.databases import Databases, Nowhere, Postgres, Sqlite
 from resilience.rehearse.load import Load, Measured
@@ -37,7 +36,8 @@ class Run:
     """Plays what a request asks for; ``tell`` is given progress and findings."""
 
     def __init__(self, request: Request, tell: Tell, *, isolated: bool) -> None:
-        self._request, self._tell, self._isolated = request, tell, isolated
+        self._request, self._tell = request, tell
+        self._confined = confinement.found(request, isolated=isolated)
         self._survey = Survey()
         self._standard = Standard(self._survey)
         self._databases: Databases = Sqlite(Path(request.folder))
@@ -45,7 +45,7 @@ class Run:
         self._denied: dict[str, None] = {}
         self._redis_asked = 0
         self._dead = False
-        self._user = ""
+        self._props = ""
         for name, value in request.environ.items():
             if redact.is_secret_name(name):
                 redact.register(value)
@@ -76,13 +76,7 @@ class Run:
     # ── before ──────────────────────────────────────────────────────────────────────────────────
 
     def _stage(self, survey: Survey, databases: Databases | None = None) -> Stage:
-        return Stage(
-            self._request,
-            survey,
-            databases or self._databases,
-            isolated=self._isolated,
-            tls=survey.tls,
-        )
+        return Stage(self._request, survey, databases or self._databases, self._confined)
 
     def _look(self) -> None:
         """What the project is made of. One that does not start is played all the same."""
@@ -150,7 +144,7 @@ class Run:
             if scenario is HEALTHY:
                 audit = diagnosis.checkdeploy(stage, "audit")
                 self._dead = server.boot_ms is None
-                self._user = stage.closed_to_nobody()
+                self._props = stage.props
                 self._standard = Standard(
                     self._survey, frozenset(each.key for each in said.roots()), audit.said
                 )
@@ -181,17 +175,16 @@ class Run:
     # ── after ───────────────────────────────────────────────────────────────────────────────────
 
     def _summarise(self, scenarios: list[Scenario]) -> None:
-        how = "a network namespace" if self._isolated else "a hook in Python"
+        how = "a network namespace" if self._confined.isolated else "a hook in Python"
         denied = ", ".join(self._denied)
         said = f"Asked for, denied by {how}, and not reached: {denied}."
         if not denied:
             said = f"Nothing outside the rehearsal was asked for; {how} would have denied it."
         facts: dict[str, Fact] = {"denied": len(self._denied)}
-        if self._user and os.geteuid() == 0:
-            facts["user"] = f"root, because {self._user} is closed to nobody"
         self._find(
             Finding("rehearse.denied", Level.INFO, f"{AREA}.network", said, facts=facts, area=AREA)
         )
+        self._find(self._conditions())
         of_redis = any(isinstance(each, RedisScenario) for each in scenarios)
         if of_redis and self._survey.caches and not self._redis_asked:
             self._find(
@@ -204,6 +197,28 @@ class Run:
                     area=AREA,
                 )
             )
+
+    def _conditions(self) -> Finding:
+        """What this system allowed, and what it did not."""
+        confined, request = self._confined, self._request
+        said = [f"The project ran {confined.who}", self._props]
+        if confined.sights is None:
+            said.append("DNS and the CA store were broken for Python alone: no mounts of one's own")
+        if request.switched:
+            names = ", ".join(request.switched)
+            said.append(f"{names} of .env is for this machine, and was switched off")
+        return Finding(
+            "rehearse.conditions",
+            Level.INFO,
+            f"{AREA}.system",
+            "; ".join(filter(None, said)) + ".",
+            facts={
+                "isolated": confined.isolated,
+                "mounts": confined.sights is not None,
+                "nobody": confined.user is not None,
+            },
+            area=AREA,
+        )
 
     def _progress(self, text: str) -> None:
         self._tell({"progress": text})

@@ -1,4 +1,4 @@
-"""Redis has become a replica: it reads, and refuses to write."""
+"""After a failover the address leads to a replica: it follows the new primary, and only reads."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from resilience.rehearse.stage import Stage
 
 class RedisReadOnly(RedisScenario):
     name = "redis-readonly"
-    fault = "Redis is a replica and takes no writes"
+    fault = "Redis is a replica of a live primary"
     expects = ("redis.readonly",)
 
     def arrange(self, stage: Stage) -> None:
-        stage.redis.refuse_writes()
+        stage.redis.demote()

@@ -88,10 +88,10 @@ class RedisService:
         else:
             self._answer("*", "NOAUTH Authentication required.")
 
-    def refuse_writes(self) -> None:
-        """As a replica does."""
+    def demote(self) -> None:
+        """Make it the replica of a primary that lives, as a failover does with the old one."""
         if self._server:
-            self._server.follow_nobody()
+            self._server.follow(self._held.enter_context(RedisServer(self._folder)))
         else:
             self._refuse_writes("READONLY You can't write against a read only replica.")
 

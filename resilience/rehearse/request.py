@@ -18,6 +18,8 @@ LANGSMITH = "langsmith"
 FAKED = ("LANGSMITH_API_KEY", "OPENAI_API_KEY")
 _HANDOVER = "RESILIENCE_ENV_SIGNATURES"  # what tells a child which values are files'
 _PROXIES = re.compile(r"(https?|all|ftp)_proxy", re.IGNORECASE)
+_DEBUG = re.compile(r"(\w+_)?DEBUG")
+_OFF = {"1": "0", "true": "false", "yes": "no", "on": "off", "t": "f", "y": "n"}
 _SKIPPED = frozenset("node_modules site-packages dist-packages __pycache__ tests".split())
 _MOST_FILES = 2000
 _LARGEST = 1_000_000  # bytes
@@ -29,7 +31,8 @@ class Request:
 
     ``root`` is the project's folder, ``hidden`` the names of files that a platform would not have,
     ``folder`` an empty one for everything that the run writes, ``mentioned`` the words among secret
-    variables and "langsmith" that stand in the project's own source.
+    variables and "langsmith" that stand in the project's own source, ``switched`` the variables
+    that ``deployed()`` has changed.
     """
 
     root: str
@@ -42,6 +45,7 @@ class Request:
     paths: tuple[str, ...]
     duration: float
     mentioned: tuple[str, ...]
+    switched: tuple[str, ...] = ()
 
     @property
     def uses_langsmith(self) -> bool:
@@ -57,7 +61,7 @@ class Request:
     @classmethod
     def of_json(cls, told: Mapping[str, Any]) -> Request:
         known = dict(told)
-        for name in ("hidden", "scenarios", "paths", "mentioned"):
+        for name in ("hidden", "scenarios", "paths", "mentioned", "switched"):
             known[name] = tuple(known[name])
         return cls(**known)
 
@@ -81,6 +85,27 @@ def environment(root: Path, environ: Mapping[str, str]) -> tuple[dict[str, str],
         for key, entry in entries.items():
             made.setdefault(key, entry.value)
     return made, names
+
+
+def deployed(
+    made: Mapping[str, str], environ: Mapping[str, str]
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The same with every DEBUG off that a file, and not ``environ``, has on; and their names.
+
+    A developer's file has it on for this machine: nobody takes that line to a platform.
+    """
+    off = {
+        name: _off(value)
+        for name, value in made.items()
+        if _DEBUG.fullmatch(name) and name not in environ and value.lower() in _OFF
+    }
+    return {**made, **off}, tuple(off)
+
+
+def _off(value: str) -> str:
+    """The opposite in the same spelling: whoever reads it may know only one."""
+    word = _OFF[value.lower()]
+    return word.title() if value.istitle() else word.upper() if value.isupper() else word
 
 
 def root_of(settings: str, cwd: Path) -> Path:

@@ -21,6 +21,7 @@ from resilience import redact
 from resilience.errors import UsageError
 from resilience.findings import Finding, Level
 from resilience.rehearse import request as requests
+from resilience.rehearse.platforms import PLATFORMS
 from resilience.rehearse.request import Request
 
 _STOP_WITHIN = 12.0  # seconds for the director to take everything down
@@ -40,6 +41,9 @@ def request_for(  # noqa: PLR0913 - each by keyword, each from one option
     """The request for the project of this process."""
     root = requests.root_of(settings, cwd)
     environ, hidden = requests.environment(root, os.environ)
+    switched: tuple[str, ...] = ()
+    if PLATFORMS[platform].bounded:
+        environ, switched = requests.deployed(environ, os.environ)
     ours = Path(resilience.__file__).parent.parent
     if "site-packages" not in ours.parts and "dist-packages" not in ours.parts:
         known = environ.get("PYTHONPATH", "")
@@ -55,6 +59,7 @@ def request_for(  # noqa: PLR0913 - each by keyword, each from one option
         paths=paths,
         duration=duration,
         mentioned=requests.mentioned(root, environ),
+        switched=switched,
     )
 
 

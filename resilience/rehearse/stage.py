@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import stat
-import sys
+import ssl
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -15,40 +14,43 @@ from types import TracebackType
 from typing import Any, Self
 
 from resilience.rehearse import addresses
+from resilience.rehearse.confinement import Confinement
 from resilience.rehearse.databases import Databases
 from resilience.rehearse.platforms import PLATFORMS
 from resilience.rehearse.redis_service import RedisService
 from resilience.rehearse.request import Request
 from resilience.rehearse.survey import Survey
-from resilience.simulation.constrained import nobody
 from resilience.simulation.fake_langsmith import FakeLangSmith
 from resilience.simulation.fake_openai import FakeOpenAI
 from resilience.simulation.fake_smtp import FakeSmtp
-from resilience.simulation.program import free_port
+from resilience.simulation.name_server import SilentNameServer
+from resilience.simulation.program import HOST, free_port
 
+_LANGSMITH = ("LANGSMITH_ENDPOINT", "LANGCHAIN_ENDPOINT")
+_OPENAI = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
 KEYS = {"LANGSMITH_API_KEY": "lsv2_pt_rehearsal", "OPENAI_API_KEY": "sk-rehearsal"}
 
 
 class Stage:
     """Redis behind a proxy, LangSmith, OpenAI, mail, a database, and the child's environment.
 
-    A scenario changes ``redis``, ``langsmith``, ``environ``, ``hangs``, ``without_authorities`` and
+    A scenario changes ``redis``, ``langsmith``, ``environ``, ``without_authorities``, the names and
     the address of Redis before the first child starts, and ``redis`` also afterwards.
     """
 
     def __init__(
-        self, request: Request, survey: Survey, databases: Databases, *, isolated: bool, tls: bool
+        self, request: Request, survey: Survey, databases: Databases, confined: Confinement
     ) -> None:
         self.request, self.survey = request, survey
-        self.isolated = isolated
+        self.confined = confined
         self.folder = Path(request.folder)
-        self.redis = RedisService(self.folder, tls=tls)
-        self.langsmith = FakeLangSmith(KEYS["LANGSMITH_API_KEY"])
-        self.openai = FakeOpenAI(KEYS["OPENAI_API_KEY"])
+        self.redis = RedisService(self.folder, tls=survey.tls)
+        self.langsmith = FakeLangSmith(KEYS["LANGSMITH_API_KEY"], tls=self._tls(_LANGSMITH))
+        self.openai = FakeOpenAI(KEYS["OPENAI_API_KEY"], tls=self._tls(_OPENAI))
         self.mail = FakeSmtp()
         self.token = secrets.token_urlsafe(24)
         self.port = 0
-        self.hangs = False
+        self._hangs = False
         self.without_authorities = False
         self.redis_address: dict[str, Any] = {}
         self.environ: dict[str, str] = {}
@@ -65,7 +67,7 @@ class Stage:
             self.redis = held.enter_context(RedisService(self.folder, tls=self.redis.tls))
             for service in (self.langsmith, self.openai, self.mail):
                 held.enter_context(service)
-            self._database = self._databases.fresh(self.folder)
+            self._database = self._databases.fresh(self.folder, self.confined.user)
             self.port = free_port()
             self.redis_address = self.redis.address()
             self.environ = self._environ()
@@ -85,10 +87,26 @@ class Stage:
         """The variables that the project's source asks for."""
         return self.request.mentioned
 
+    @property
+    def props(self) -> str:
+        """What played the services, as part of a sentence."""
+        redis = "a redis-server" if self.redis.is_real else "a fake Redis (no redis-server on PATH)"
+        fakes = {"LangSmith": self.langsmith.tls, "OpenAI": self.openai.tls}
+        secured = " and ".join(name for name, tls in fakes.items() if tls is not None)
+        sights = self.confined.sights
+        why = " (trustme is not installed)" if sights and sights.authority is None else ""
+        return f"with {redis}, {f'https to {secured}' if secured else f'no https to any fake{why}'}"
+
     def move_redis(self, **changes: str) -> None:
         """Give the project another address of Redis: ``host``, ``scheme``."""
         self.redis_address |= changes
         self.environ = self._environ()
+
+    def hang_names(self) -> None:
+        """Have every question for a name wait, in libc too if that asks a name server of ours."""
+        self._hangs = True
+        if self.confined.sights is not None:
+            self._held.enter_context(SilentNameServer())
 
     # ── what the children are told ──────────────────────────────────────────────────────────────
 
@@ -100,17 +118,21 @@ class Stage:
     def orders(self, name: str) -> Path:
         """Write what a child is to do, and return the file. No secret of the user's is in it."""
         request, platform = self.request, PLATFORMS[self.request.platform]
-        uid, gid = self._user()
+        uid, gid = self.confined.user or (None, None)
+        sights = self.confined.sights
         told = {
             "parent": os.getpid(),
             "events": str(self.events),
             "folder": str(self.folder),
             "root": request.root,
             "hidden": request.hidden,
-            "isolated": self.isolated,
+            "isolated": self.confined.isolated,
             "ports": self.ports(),
-            "hangs": self.hangs,
-            "without_authorities": self.without_authorities,
+            "view": sights and sights.view(without_authorities=self.without_authorities).to_json(),
+            # What the view does not do, Python does by itself.
+            "hangs": self._hangs and sights is None,
+            "asks": self._hangs and sights is not None,
+            "blind": self.without_authorities and sights is None,
             "redis": self.redis_address,
             "database": self._databases.url(self._database),
             "databases": self._database,
@@ -121,6 +143,7 @@ class Stage:
                 "files": platform.files,
                 "uid": uid,
                 "gid": gid,
+                "powerless": self.confined.powerless,
             },
         }
         file = self.folder / f"{name}.json"
@@ -135,23 +158,13 @@ class Stage:
         ports = [each.port for each in services]
         return [self.port, *ports, *self._databases.ports()]
 
-    def _user(self) -> tuple[int | None, int | None]:
-        """Nobody, on a platform, where we are root and nobody may read all that it takes."""
-        found = nobody() if PLATFORMS[self.request.platform].bounded else None
-        if found is None or self.closed_to_nobody():
-            return None, None
-        return found
-
-    def closed_to_nobody(self) -> str:
-        """A folder that the project needs and the user nobody may not enter; empty if none."""
-        needed = {
-            self.request.root,
-            self.request.folder,
-            sys.prefix,
-            sys.base_prefix,
-            *filter(None, sys.path),
-        }
-        return next((each for each in sorted(needed) if not _may_enter(Path(each))), "")
+    def _tls(self, variables: tuple[str, ...]) -> ssl.SSLContext | None:
+        """For a service that the project speaks https to, which is the default of both."""
+        sights, given = self.confined.sights, self.request.environ
+        address = next(filter(None, (given.get(name) for name in variables)), "https:")
+        if sights is None or sights.authority is None or not address.lower().startswith("https:"):
+            return None
+        return sights.authority.server_context("localhost", HOST)
 
     # ── environment ─────────────────────────────────────────────────────────────────────────────
 
@@ -186,16 +199,3 @@ class Stage:
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         return made
-
-
-def _may_enter(path: Path) -> bool:
-    """Whether everybody may read a folder and pass those above it, links followed."""
-    try:
-        resolved = path.resolve(strict=True)
-        return bool(resolved.stat().st_mode & stat.S_IROTH) and all(
-            each.stat().st_mode & stat.S_IXOTH for each in resolved.parents
-        )
-    except FileNotFoundError:
-        return True  # an entry of sys.path that is not there is no obstacle
-    except OSError:
-        return False

@@ -19,11 +19,14 @@ when the block ends: no thread, no socket, no file. The port is known inside the
     with Silence() as fault, pytest.raises(TimeoutError):
         socket.create_connection(fault.address, timeout=0.2).recv(1)
 
+``mounts`` shows a process other files than the machine's; ``name_server`` and ``ca_store`` have
+some for it.
+
 ``proxy`` stands between a client and a real server: ``proxy.fault = Silence()`` is in force at
 once, for live connections too, and None heals.
 
 Each fault of ``network`` that accepts connections is a ``listener.Listener`` and takes ``tls=``, a
 server's ``ssl.SSLContext``: then it first shakes hands and is faulty after that. ``resp`` holds the
-words of the Redis protocol. Only ``authority`` needs a package outside the standard library:
+words of the Redis protocol. Only ``authority`` needs a package that the wheel does not bring:
 trustme.
 """

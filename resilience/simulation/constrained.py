@@ -14,7 +14,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 
-_SET_PARENT_DEATH_SIGNAL = 1  # <linux/prctl.h>
+_SET_PARENT_DEATH_SIGNAL, _SET_DUMPABLE = 1, 4  # <linux/prctl.h>
 _NOBODY = "nobody"
 
 
@@ -23,13 +23,14 @@ class Constraints:
     """What a platform allows; None leaves a limit as it is.
 
     ``memory`` are bytes of address space, ``files`` open descriptors. ``uid`` and ``gid`` need
-    root.
+    root; ``powerless`` leaves it root and takes its capabilities away.
     """
 
     memory: int | None = None
     files: int | None = None
     uid: int | None = None
     gid: int | None = None
+    powerless: bool = False
 
     def apply(self) -> None:
         """Constrain this process and all that it starts. Raises OSError for what is refused."""
@@ -46,6 +47,11 @@ class Constraints:
             os.setresgid(self.gid, self.gid, self.gid)
         if self.uid is not None:
             os.setresuid(self.uid, self.uid, self.uid)
+            _control(_SET_DUMPABLE, 1)  # else what is in /proc/self would still be root's
+        if self.powerless:
+            from resilience.simulation import privileges  # noqa: PLC0415 - this file runs alone
+
+            privileges.drop()
 
 
 def nobody() -> tuple[int, int] | None:
@@ -64,12 +70,16 @@ def die_with(parent: int, by: signal.Signals = signal.SIGKILL) -> None:
     Linux only, elsewhere nothing happens. To be called after the last change of user, which takes
     it back. Ends at once where the parent has ended already.
     """
+    _control(_SET_PARENT_DEATH_SIGNAL, int(by))
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _control(option: int, value: int) -> None:
     with suppress(ImportError, OSError, AttributeError):
         import ctypes  # noqa: PLC0415 - where it is missing the process group is all there is
 
-        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, int(by), 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
 def bound_to_parent(command: list[str]) -> list[str]:

@@ -45,14 +45,19 @@ def enter() -> None:
     if _unshare(_NEW_NETWORK | _NEW_PROCESSES) != 0:
         if _unshare(_NEW_USER | _NEW_NETWORK | _NEW_PROCESSES) != 0:
             raise OSError(errno.EPERM, "this system allows no namespaces")
-        for name, line in (
-            ("setgroups", "deny"),
-            ("uid_map", f"{user} {user} 1"),
-            ("gid_map", f"{group} {group} 1"),
-        ):
-            with open(f"/proc/self/{name}", "w", encoding="ascii") as file:  # noqa: PTH123
-                file.write(line)
+        map_user(user, group)
     _raise_loopback()
+
+
+def map_user(user: int, group: int) -> None:
+    """In a new user namespace, be who one was outside. Raises OSError."""
+    for name, line in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{user} {user} 1"),
+        ("gid_map", f"{group} {group} 1"),
+    ):
+        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:  # noqa: PTH123
+            file.write(line)
 
 
 def fork_within() -> int:

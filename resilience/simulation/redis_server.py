@@ -112,9 +112,17 @@ class RedisServer:
         """Answer NOAUTH to whoever does not know it."""
         self.command("CONFIG", "SET", "requirepass", password)
 
-    def follow_nobody(self) -> None:
-        """Be the replica of a primary that is away: reads are answered, writes are READONLY."""
-        self.command("REPLICAOF", HOST, "1")
+    def follow(self, primary: RedisServer) -> None:
+        """Be the replica of one without TLS, up to date: reads are answered, writes are READONLY.
+
+        Raises RuntimeError where it does not get that far.
+        """
+        primary.command("CONFIG", "SET", "repl-diskless-sync-delay", "0")
+        self.command("REPLICAOF", HOST, str(primary.port))
+        for _ in until(START_WITHIN):
+            if self.command("INFO", "replication").get("master_link_status") == "up":
+                return
+        raise RuntimeError("the replica did not catch up with its primary")
 
     def fill(self) -> None:
         """Hold more than is allowed and evict nothing: writes are OOM."""

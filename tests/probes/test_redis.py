@@ -20,6 +20,7 @@ from resilience.probes.examine import examine
 from resilience.simulation.authority import Authority
 from resilience.simulation.fake_redis import FakeRedis
 from resilience.simulation.network import BlackHole, Garbage, Refused, Reset, Silence
+from resilience.simulation.proxy import Proxy, Trickle
 from tests.servers import (
     RedisServer,
     redis_full,
@@ -261,6 +262,19 @@ def test_faults_of_the_network():
         assert only(f"rediss://127.0.0.1:{web.port}").id == "redis.wrong-service"
     with Garbage(b"welcome to nothing that is known\r\n", greet=True) as stranger:
         assert only(f"rediss://127.0.0.1:{stranger.port}").id == "tls.plaintext-port"
+
+
+def test_an_answer_that_trickles_is_told_from_none(healthy):
+    with Proxy("127.0.0.1", healthy.port, fault=Trickle(pause=0.6)) as proxy:
+        trickling = only(f"redis://127.0.0.1:{proxy.port}")
+    with Silence() as silence:
+        silent = only(f"redis://127.0.0.1:{silence.port}")
+    assert trickling.id == silent.id == "redis.silent"
+    received = int(str(trickling.facts["received_bytes"]))
+    assert 1 <= received < len("+PONG\r\n")
+    assert f"trickles: {received} bytes of its answer to PING" in trickling.summary
+    assert "received_bytes" not in silent.facts
+    assert "did not answer PING" in silent.summary
 
 
 def test_a_host_that_does_not_resolve():

@@ -38,7 +38,9 @@ def test_it_refuses_to_run_on_a_platform(tmp_path, variables):
         (["--scenario", "redis-refusd"], "Did you mean 'redis-refused'?"),
         (["--platform", "heroku"], "invalid choice: 'heroku'"),
         (["--path", "shop"], "a path begins with /"),
-        (["--duration", "0"], "must be a number of seconds"),
+        (["--path", "/a b"], "a path begins with / and has no spaces"),
+        *((["--duration", word], "must be a number of seconds") for word in ("0", "nan", "x")),
+        (["--duration=-1"], "must be a number of seconds, up to 600"),
         (["--deadline", "3"], "unrecognized arguments"),
     ],
 )
@@ -46,6 +48,8 @@ def test_a_wrong_option(tmp_path, arguments, said):
     ended = command(tmp_path, *arguments)
     assert ended.code == 2
     assert said in ended.err
+    assert ended.err.count("error:") == 1
+    assert "Traceback" not in ended.err
 
 
 def test_help_imports_no_project(tmp_path):

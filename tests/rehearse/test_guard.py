@@ -20,7 +20,7 @@ from resilience.rehearse import guard
 root, events, watched = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "guarded"
 if watched:
     note = guard.notes(os.open(events, os.O_WRONLY | os.O_CREAT))
-    orders = {"ports": [], "isolated": False, "folder": "/stage", "root": str(root),
+    orders = {"ports": [], "isolated": False, "asks": False, "folder": "/stage", "root": str(root),
               "hidden": [".env", ".env.local"]}
     guard.Guard(orders, note, (str(root / "store"),)).watch()
 os.chdir(root / "below")

@@ -149,11 +149,13 @@ class Migration(migrations.Migration):
     )]
 """,
     "shop/views.py": """
+import sys
 from django.core.cache import cache
 from django.db import connection
 from django.http import HttpResponse
 
 def home(request):
+    assert "uvicorn" in sys.modules
     cache.set("seen", "yes", 60)
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM shop_seen WHERE words[1] = 'a'")

@@ -51,6 +51,27 @@ def test_only_what_the_source_asks_for_counts(tmp_path):
     assert set(request.mentioned(tmp_path, environ)) == {"SHOP_API_KEY", "langsmith"}
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "off"),
+    [
+        ("DEBUG", "true", "false"),
+        ("DJANGO_DEBUG", "True", "False"),
+        ("DEBUG", "ON", "OFF"),
+        ("DEBUG", "1", "0"),
+        ("DEBUG", "false", None),
+        ("DEBUG", "django.db,shop", None),
+        ("DEBUGGER", "true", None),
+        ("NODEBUG", "true", None),
+    ],
+)
+def test_what_only_a_laptop_has_on_is_off(name, value, off):
+    made = {name: value, "A": "true"}
+    changed, names = request.deployed(made, {})
+    assert changed == {**made, name: off or value}
+    assert names == ((name,) if off else ())
+    assert request.deployed(made, {name: value}) == (made, ()), "the caller has said so"
+
+
 @pytest.mark.parametrize("folder", ["node_modules", ".hidden", "venv"])
 def test_other_peoples_source_is_not_read(tmp_path, folder):
     (tmp_path / folder).mkdir()
@@ -77,6 +98,7 @@ def test_a_request_hides_its_variables_and_crosses_a_pipe():
         paths=("/",),
         duration=1.0,
         mentioned=("langsmith",),
+        switched=("DEBUG",),
     )
     assert "hunter22" not in repr(made)
     assert request.Request.of_json(made.to_json()) == made

@@ -123,6 +123,10 @@ def test_nothing_reaches_what_is_configured(tmp_path, namespace):
     assert "service.sock" in denied
     assert f"127.0.0.1:{port}" in denied
     assert ("program bash" in denied) == (namespace == "off")
+    conditions = ended.find("rehearse.conditions")
+    assert conditions["facts"]["isolated"] == (namespace == "on")
+    told = "DNS and the CA store were broken for Python alone"
+    assert (told in conditions["summary"]) == (not conditions["facts"]["mounts"])
     assert "hunter22" not in ended.out + ended.err
     facts = about(ended, "healthy")["rehearse.ok"]["facts"]
     assert facts["requests"] > 1, "and the project did its work all the same"

@@ -55,7 +55,6 @@ def test_a_redis_is_killed_and_comes_back_on_its_port(tmp_path):
     ("state", "error"),
     [
         (lambda server: server.require_password("secret"), redis.AuthenticationError),
-        (lambda server: server.follow_nobody(), redis.exceptions.ReadOnlyError),
         (lambda server: server.fill(), redis.exceptions.OutOfMemoryError),
     ],
 )
@@ -67,6 +66,31 @@ def test_its_states_and_their_end(tmp_path, state, error):
             server.command("SET", "k", "v")
         server.restart()
         assert server.command("SET", "k", "v") is True
+
+
+def test_a_replica_has_what_its_live_primary_has_and_takes_nothing(tmp_path):
+    with RedisServer(tmp_path, tls=Authority()) as replica, RedisServer(tmp_path) as primary:
+        primary.command("SET", "k", "before")
+        replica.command("SET", "own", "v")
+        replica.follow(primary)
+        assert replica.command("INFO", "replication")["role"] == "slave"
+        assert (replica.command("GET", "k"), replica.command("GET", "own")) == (b"before", None)
+        with pytest.raises(redis.exceptions.ReadOnlyError):
+            replica.command("SET", "k", "v")
+        primary.command("SET", "k", "after")
+        assert primary.command("WAIT", "1", "2000") == 1
+        assert replica.command("GET", "k") == b"after"
+
+
+def test_a_replica_whose_primary_is_away_is_not_taken_for_one_that_follows__twin(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(redis_server, "START_WITHIN", 0.3)
+    with RedisServer(tmp_path) as replica, RedisServer(tmp_path) as primary:
+        primary.command("CONFIG", "SET", "requirepass", "secret")  # as good as away
+        monkeypatch.setattr(primary, "command", lambda *_: True)
+        with pytest.raises(RuntimeError, match="did not catch up"):
+            replica.follow(primary)
 
 
 def test_with_tls_it_speaks_nothing_else(tmp_path):
