@@ -5,6 +5,7 @@ Every probe returns findings, every page, command, format and system check rende
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -82,6 +83,8 @@ class Finding:
 
 
 def _safe(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON knows no NaN
     return redact.printable(redact.text(value)) if isinstance(value, str) else value
 
 

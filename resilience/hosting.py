@@ -147,6 +147,8 @@ _MANAGED_KINDS = ("paas", "serverless", "orchestrator")
 _MEMORY_LIMITS = ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes")
 # cgroup v1 says "no limit" with a huge page-aligned number.
 _UNLIMITED = 1 << 60
+_FIELDS = 5  # of a line of mountinfo up to the mount point
+_OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 @dataclass(frozen=True)
@@ -253,12 +255,16 @@ def _in_container(root: Path) -> bool:
 def mounts(root: Path = Path("/")) -> Iterator[tuple[str, str]]:
     """Mount point and file system type of every mount of this process (proc(5))."""
     try:
-        lines = (root / "proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+        raw = (root / "proc/self/mountinfo").read_bytes()
+    except OSError:
         return
-    for line in lines:
+    for line in os.fsdecode(raw).split("\n"):
         before, _, after = line.partition(" - ")
-        yield before.split(" ")[4], after.split(" ")[0]
+        fields = before.split(" ")
+        if len(fields) >= _FIELDS:
+            # Blanks and the like are written as \040.
+            point = _OCTAL.sub(lambda found: chr(int(found[1], 8)), fields[_FIELDS - 1])
+            yield point, after.split(" ")[0]
 
 
 def _commit(environ: Mapping[str, str]) -> str:
@@ -270,12 +276,12 @@ def _processes(environ: Mapping[str, str]) -> tuple[int | None, str | None]:
     """How many web processes the server is told to start. gunicorn lets its arguments win."""
     arguments = environ.get("GUNICORN_CMD_ARGS", "")
     found = re.findall(r"(?:^|\s)(?:-w\s*|--workers(?:\s+|=))(\d+)", arguments)
-    if found:
-        return int(found[-1]), "GUNICORN_CMD_ARGS"
+    source = "GUNICORN_CMD_ARGS" if found else "WEB_CONCURRENCY"
     try:
-        return int(environ["WEB_CONCURRENCY"]), "WEB_CONCURRENCY"
-    except (KeyError, ValueError):
+        number = int(found[-1] if found else environ.get("WEB_CONCURRENCY", ""))
+    except ValueError:
         return None, None
+    return (number, source) if number > 0 else (None, None)
 
 
 def _memory_limit(root: Path) -> int | None:
@@ -284,5 +290,5 @@ def _memory_limit(root: Path) -> int | None:
             limit = int((root / path).read_text())
         except (OSError, ValueError):  # absent, or the word "max"
             continue
-        return limit if limit < _UNLIMITED else None
+        return limit if 0 < limit < _UNLIMITED else None
     return None

@@ -36,10 +36,12 @@ def read_all(raw: object) -> Mapping[str, Silence]:
 
 
 def _read(key: object, value: object) -> Silence:
-    identifier, _, subject = str(key).partition(":")
+    identifier, colon, subject = (part.strip() for part in str(key).partition(":"))
     identifier = identifier.removeprefix("resilience.")
     if not isinstance(key, str) or not ID.fullmatch(identifier):
         raise UsageError(f"{key!r} is not a finding id, as 'redis.slow' or 'redis.slow:SUBJECT'")
+    if colon and not subject:  # an empty variable, and no wish to silence all of them
+        raise UsageError(f"{key!r} names no subject behind its colon")
     reason, until = reason_and_date(key, value)
     return Silence(key, identifier, subject, reason, until)
 

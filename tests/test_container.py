@@ -369,7 +369,7 @@ def test_program__without_the_engine_that_was_asked_for(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["docker"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_program__interrupted_while_it_builds(tmp_path, number):
     """The engine is a stand-in that notes what it is asked for, and builds for a minute."""
     said, mine = tmp_path / "said", tmp_path / "tmp"

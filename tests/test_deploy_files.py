@@ -208,6 +208,25 @@ def steps() -> list[dict[str, Any]]:
     return [step for job in workflow["jobs"].values() for step in job["steps"]]
 
 
+def gives_the_token_to_previews(job: dict[str, Any]) -> bool:
+    """Whether a deployment of a pull request would see it: its code runs here and there."""
+    secrets = any("secrets." in str(step.get("env")) for step in job["steps"])
+    return (
+        secrets and "endsWith(github.event.deployment.environment, 'production')" not in job["if"]
+    )
+
+
+def test_the_token_is_for_production_alone():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/deploy.yml").read_text())
+    assert not any(map(gives_the_token_to_previews, workflow["jobs"].values()))
+
+
+def test_the_token_is_for_production_alone__twin():
+    after = yaml.safe_load((ROOT / ".github/workflows/deploy.yml").read_text())["jobs"]["after"]
+    everywhere = after | {"if": after["if"].partition("&&")[0]}
+    assert gives_the_token_to_previews(everywhere)
+
+
 def commands(steps: list[dict[str, Any]], name: str) -> list[tuple[list[str], dict[str, str]]]:
     found = []
     for step in steps:

@@ -91,6 +91,13 @@ def test_every_text_of_a_finding_is_masked_and_printable():
     assert replace(ERROR, summary="with hunter22").summary == "with hunter22"
 
 
+@pytest.mark.parametrize(
+    ("fact", "kept"), [(float("nan"), "nan"), (float("-inf"), "-inf"), (1.5, 1.5)]
+)
+def test_a_fact_that_json_does_not_know_becomes_a_word(fact, kept):
+    assert replace(OK, facts={"seconds": fact}).facts["seconds"] == kept
+
+
 def test_a_root_cause_is_an_error_that_nothing_explains():
     assert ERROR.is_root_cause
     assert not replace(ERROR, cause=TIMEOUT).is_root_cause

@@ -221,6 +221,9 @@ V1 = "sys/fs/cgroup/memory/memory.limit_in_bytes"
         ({V2: "max\n", V1: "268435456\n"}, 268435456),
         ({V2: "1\n", V1: "2\n"}, 1),
         ({V2: "\n"}, None),
+        ({V2: "0\n"}, None),
+        ({V1: "-1\n"}, None),
+        ({V2: "\xff\n"}, None),
         ({}, None),
     ],
 )
@@ -237,6 +240,10 @@ def test_the_memory_limit_is_the_control_groups(files, limit, tmp_path):
         ({"WEB_CONCURRENCY": "3"}, 3, "WEB_CONCURRENCY"),
         ({"WEB_CONCURRENCY": "many"}, None, None),
         ({"WEB_CONCURRENCY": ""}, None, None),
+        ({"WEB_CONCURRENCY": "0"}, None, None),
+        ({"WEB_CONCURRENCY": "-1"}, None, None),
+        ({"WEB_CONCURRENCY": "9" * 5000}, None, None),
+        ({"GUNICORN_CMD_ARGS": f"-w {'9' * 5000}"}, None, None),
         ({"GUNICORN_CMD_ARGS": "-w 4"}, 4, "GUNICORN_CMD_ARGS"),
         ({"GUNICORN_CMD_ARGS": "-w4"}, 4, "GUNICORN_CMD_ARGS"),
         ({"GUNICORN_CMD_ARGS": "--timeout 9 --workers 5"}, 5, "GUNICORN_CMD_ARGS"),
@@ -298,3 +305,19 @@ def test_without_arguments_it_is_this_process(monkeypatch):
     assert hosting.detect().platform == "fly"
     monkeypatch.delenv("FLY_APP_NAME")
     assert hosting.detect().platform != "fly"
+
+
+@pytest.mark.parametrize("noise", ["", "\n\n", "1 0 8:1\n", "- - -\n", "\udcff\udcfe - x\n", " \n"])
+def test_a_line_that_is_no_mount_hides_no_other(noise, tmp_path):
+    """Sandboxes write a /proc of their own."""
+    place = tmp_path / MOUNTS
+    place.parent.mkdir(parents=True)
+    line = "2 1 8:1 / /my\\040data\\134x rw - ext4 /dev/sdb rw"
+    place.write_bytes(f"{noise}{OVERLAY}{line}".encode(errors="surrogateescape"))
+    assert list(hosting.mounts(tmp_path))[-2:] == [("/", "overlay"), ("/my data\\x", "ext4")]
+    assert detect({}, tmp_path).in_container
+
+
+def test_a_line_that_is_no_mount__twin__there_is_no_other(tmp_path):
+    write(tmp_path, MOUNTS, "1 0 8:1\n")
+    assert list(hosting.mounts(tmp_path)) == []

@@ -140,7 +140,7 @@ class Deployment(Probe):
         except (NoAnswer, network.StageFailed):
             return  # no HTTP at all is as good
         location = answer.header("Location")
-        if answer.status < 300 or not location.startswith("https://"):  # noqa: PLR2004
+        if answer.status < 300 or not location.lower().startswith("https://"):  # noqa: PLR2004
             yield Finding(
                 "deploy.plain-http",
                 Level.WARNING,
@@ -196,7 +196,7 @@ class Deployment(Probe):
         yield from self._commits(document, client, deadline)
 
     def _no_endpoint(self, answer: Answer) -> Iterator[Finding]:
-        elsewhere = answer.header("Location")
+        elsewhere = details.shown(answer.header("Location"))
         said = f"{answer.status}" + (f" to {elsewhere}" if elsewhere else "")
         if answer.status >= 500 and answer.status != _BUSY:  # noqa: PLR2004
             yield self._unhealthy(f"/readyz answers {said}.")

@@ -38,12 +38,17 @@ def roots(document: dict[str, Any]) -> list[str]:
     report = document.get("report")
     findings = report.get("findings") if isinstance(report, dict) else None
     worst = [
-        f"{each.get('subject')} {each.get('id')}"
+        " ".join(word for key in ("subject", "id") if isinstance(word := each.get(key), str))
         for level in ("error", "warning")
         for each in (findings if isinstance(findings, list) else ())
         if isinstance(each, dict) and each.get("level") == level and not each.get("cause")
     ]
     return worst[:5]
+
+
+def shown(location: str) -> str:
+    """Where a redirect leads, without its parameters: they may be a session, or a code for one."""
+    return re.split(r"[?#]", location, maxsplit=1)[0]
 
 
 def because(roots: list[str]) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from resilience.findings import Finding, Level
+from resilience.probes.deployment_details import shown
 from resilience.probes.http import Answer, Site
 
 _REDIRECTS = range(300, 400)
@@ -22,11 +23,23 @@ def rules(subject: str, site: Site, front: Answer) -> Iterator[Finding]:
 
 
 def _redirect(subject: str, site: Site, front: Answer) -> Iterator[Finding]:
-    if front.status not in _REDIRECTS:
+    location = front.header("Location")
+    if front.status not in _REDIRECTS or not location:  # 304 for one leads nowhere
         return
     here = f"{site.origin}{site.path}"
-    there = urljoin(here, front.header("Location"))
-    if there == here:
+    try:
+        there = urljoin(here, location)
+        same = _normal(there) == _normal(here)
+    except ValueError:
+        yield Finding(
+            "deploy.url-unhealthy",
+            Level.ERROR,
+            subject,
+            f"{here} redirects to what is no address: {shown(location)}",
+            "Correct what makes this redirect: LOGIN_URL, a view, or the server before the app.",
+        )
+        return
+    if same:
         yield Finding(
             "deploy.redirect-loop",
             Level.ERROR,
@@ -35,15 +48,22 @@ def _redirect(subject: str, site: Site, front: Answer) -> Iterator[Finding]:
             "Django takes HTTPS for HTTP: set SECURE_PROXY_SSL_HEADER = "
             "('HTTP_X_FORWARDED_PROTO', 'https').",
         )
-    elif site.secure and there.startswith("http://"):
+    elif site.secure and there.lower().startswith("http://"):
         yield Finding(
             "deploy.redirect-plain",
             Level.WARNING,
             subject,
-            f"{here} redirects to {there}, which is not encrypted.",
+            f"{here} redirects to {shown(there)}, which is not encrypted.",
             "Django takes HTTPS for HTTP: set SECURE_PROXY_SSL_HEADER = "
             "('HTTP_X_FORWARDED_PROTO', 'https').",
         )
+
+
+def _normal(url: str) -> tuple[str, str, int | None, str, str]:
+    """What makes two addresses the same page. Raises ValueError for what is none."""
+    parts = urlsplit(url)
+    port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+    return parts.scheme, parts.hostname or "", port, parts.path or "/", parts.query
 
 
 def _headers(subject: str, front: Answer) -> Iterator[Finding]:
@@ -76,7 +96,8 @@ def _cookies(subject: str, front: Answer, *, secure: bool) -> Iterator[Finding]:
     found = []
     for line in front.headers.get_all("Set-Cookie") or ():
         pair, *attributes = (part.strip() for part in str(line).split(";"))
-        name = pair.partition("=")[0]
+        # One without a name is all value.
+        name = pair.partition("=")[0] if "=" in pair else "A nameless one"
         flags = {each.partition("=")[0].lower() for each in attributes}
         lacks = [
             flag

@@ -112,7 +112,7 @@ def _of_url(text: str) -> Endpoint:
 
 def _port_of(parts: SplitResult, scheme: Scheme) -> int:
     try:
-        port = parts.port or scheme.port
+        port = scheme.port if parts.port is None else parts.port
     except ValueError:
         raise UsageError("The port is not a number from 1 to 65535.") from None
     return _port(str(port))

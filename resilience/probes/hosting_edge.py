@@ -89,9 +89,9 @@ def proxy_header(around: Surroundings) -> Iterator[Finding]:
 def csrf_origin(around: Surroundings) -> Iterator[Finding]:
     """A form over HTTPS that Django takes for HTTP has an Origin of another scheme."""
     host, cause = public_host(around), _proxy_header(around)
-    if not host or cause is None or _CSRF not in settings.MIDDLEWARE:
+    if not host or cause is None or _CSRF not in _listed("MIDDLEWARE"):
         return
-    trusted = [str(each).lower() for each in settings.CSRF_TRUSTED_ORIGINS]
+    trusted = [each.lower() for each in _listed("CSRF_TRUSTED_ORIGINS")]
     if any(_covers(origin, host) for origin in trusted):
         return
     yield Finding(
@@ -109,7 +109,7 @@ def allowed_hosts(around: Surroundings) -> Iterator[Finding]:
     """ALLOWED_HOSTS lets in everybody, or not even the app's own visitors."""
     if not around.hosting.on_platform:
         return
-    if "*" in settings.ALLOWED_HOSTS:
+    if "*" in _listed("ALLOWED_HOSTS"):
         yield Finding(
             "hosting.any-host",
             Level.WARNING,
@@ -123,7 +123,7 @@ def allowed_hosts(around: Surroundings) -> Iterator[Finding]:
         return
     host = public_host(around)
     if host and not _allowed(host):
-        others = [each for each in settings.ALLOWED_HOSTS if not _is_local(str(each))]
+        others = [each for each in _listed("ALLOWED_HOSTS") if not _is_local(each)]
         yield Finding(
             "hosting.public-host",
             Level.WARNING if others else Level.ERROR,
@@ -140,11 +140,10 @@ RULES = (healthcheck_host, ssl_redirect, proxy_header, csrf_origin, allowed_host
 def _proxy_header(around: Surroundings) -> Finding | None:
     if edge(around) is None:
         return None
-    header = settings.SECURE_PROXY_SSL_HEADER
-    if header and str(header[0]).startswith("HTTP_"):
+    said = _about(settings.SECURE_PROXY_SSL_HEADER)
+    if not said:
         return None
     name = around.hosting.name
-    said = "is not set" if not header else f"names {header[0]!r}, which is no key of request.META"
     loop = _redirects()
     return Finding(
         "hosting.proxy-header",
@@ -161,13 +160,32 @@ def _proxy_header(around: Surroundings) -> Finding | None:
     )
 
 
+def _about(header: object) -> str:
+    """Why Django never takes a request for HTTPS by this, "" if it may: an edge's own is fine."""
+    if not header:
+        return "is not set"
+    if not isinstance(header, list | tuple) or len(header) != len(_HEADER):
+        return "is no pair of a header and its value"
+    if not str(header[0]).startswith("HTTP_"):
+        return f"names {header[0]!r}, which is no key of request.META"
+    if header[0] == _HEADER[0] and header[1] != _HEADER[1]:
+        return f"waits for another value than {_HEADER[1]!r}"
+    return ""
+
+
 def _redirects() -> bool:
-    return bool(settings.SECURE_SSL_REDIRECT) and _SECURITY in settings.MIDDLEWARE
+    return bool(settings.SECURE_SSL_REDIRECT) and _SECURITY in _listed("MIDDLEWARE")
 
 
 def _allowed(host: str) -> bool:
     """As ``request.get_host()`` decides. With DEBUG an empty list means localhost."""
-    return validate_host(host, list(map(str, settings.ALLOWED_HOSTS)))
+    return validate_host(host, _listed("ALLOWED_HOSTS"))
+
+
+def _listed(name: str) -> list[str]:
+    """The words of a setting, none if it is of another form: Django says so itself."""
+    value = getattr(settings, name, None)
+    return list(map(str, value)) if isinstance(value, list | tuple | set | frozenset) else []
 
 
 def _is_local(host: str) -> bool:

@@ -5,6 +5,7 @@ Each container starts with the image's file system; what was written is gone at 
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import date
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 from django.conf import settings
 
 from resilience import hosting
+from resilience.env.discovery import is_file
 from resilience.findings import Finding, Level
 from resilience.probes.surroundings import SUBJECT, Surroundings
 
@@ -23,7 +25,12 @@ CUTOFF = date(2026, 12, 1)
 """From this day on Railway reads none of ``RETIRED``: docs.railway.com/config-as-code."""
 
 _LOST = ("overlay", "tmpfs", "aufs")
-_FILES = "django.core.files.storage.FileSystemStorage"
+_FILES = (
+    "django.core.files.storage.FileSystemStorage",
+    "django.core.files.storage.filesystem.FileSystemStorage",
+)
+_SQLITE = (".sqlite3", ".spatialite")
+_READ_ONLY = re.compile(r"[?&](?:mode=ro|immutable=1)(?:&|$)")
 _FILE_CACHE = "django.core.cache.backends.filebased.FileBasedCache"
 
 
@@ -84,7 +91,7 @@ def volume(around: Surroundings) -> Iterator[Finding]:
 def unwritable(around: Surroundings) -> Iterator[Finding]:  # noqa: ARG001 - true anywhere
     """What the app writes into and may not: a read-only root file system, another user."""
     for place in places():
-        if place.folder.is_dir() and not _takes_files(place.folder):
+        if _is_closed(place.folder):
             yield _refused(place.subject, f"{place.what} lies in {place.folder}", place.elsewhere)
     given = getattr(settings, "FILE_UPLOAD_TEMP_DIR", None)
     if given:
@@ -105,12 +112,12 @@ def unwritable(around: Surroundings) -> Iterator[Finding]:  # noqa: ARG001 - tru
 
 def config_retired(around: Surroundings) -> Iterator[Finding]:
     """Railway's old configuration file, in the project's folder."""
-    folder = Path(str(getattr(settings, "BASE_DIR", None) or Path.cwd()))
-    old = [name for name in RETIRED if (folder / name).is_file()]
+    folder = Path(str(getattr(settings, "BASE_DIR", None) or "."))
+    old = [name for name in RETIRED if is_file(folder / name)]
     if not old:
         return
     over = around.today() >= CUTOFF
-    if any((folder / ".railway" / name).is_file() for name in SUCCESSORS):
+    if any(is_file(folder / ".railway" / name) for name in SUCCESSORS):
         hint = f"Delete {old[0]}: .railway/ has its place, and Railway refuses to plan with both."
     else:
         hint = (
@@ -139,17 +146,20 @@ def places() -> Iterator[Place]:
     for alias, database in _entries("DATABASES"):
         name = str(database.get("NAME") or "")
         memory = ":memory:" in name or "mode=memory" in name
-        if str(database.get("ENGINE", "")).endswith(".sqlite3") and name and not memory:
+        # What is only read may well lie in the image.
+        kept = name and not memory and not _READ_ONLY.search(name)
+        if str(database.get("ENGINE", "")).endswith(_SQLITE) and kept:
             path = name.removeprefix("file:").partition("?")[0]
             yield Place(
-                Path(path).absolute().parent,
+                _absolute(path).parent,
                 f"The SQLite file of {alias!r}",
                 f"databases.{alias}",
                 "Set DATABASE_URL to a database server; or mount a volume there, with one replica.",
             )
-    if settings.MEDIA_ROOT and _default_storage() == _FILES:
+    uploads = _uploads()
+    if uploads:
         yield Place(
-            Path(str(settings.MEDIA_ROOT)).absolute(),
+            _absolute(uploads),
             "What users upload (MEDIA_ROOT)",
             "settings.MEDIA_ROOT",
             'Store uploads in a bucket: STORAGES["default"] of django-storages; or mount a volume '
@@ -158,7 +168,7 @@ def places() -> Iterator[Place]:
     for alias, cache in _entries("CACHES"):
         if cache.get("BACKEND") == _FILE_CACHE and cache.get("LOCATION"):
             yield Place(
-                Path(str(cache["LOCATION"])).absolute(),
+                _absolute(str(cache["LOCATION"])),
                 f"The cache {alias!r}",
                 f"caches.{alias}",
                 "Use a cache on Redis: resilience.cache.ResilientCache.",
@@ -166,8 +176,20 @@ def places() -> Iterator[Place]:
             )
 
 
-def _default_storage() -> str:
-    return str(dict(_entries("STORAGES")).get("default", {}).get("BACKEND", ""))
+def _uploads() -> str:
+    """The folder of the default storage, "" if it is none of files."""
+    storage = dict(_entries("STORAGES")).get("default", {})
+    options = storage.get("OPTIONS")
+    own = options.get("location") if isinstance(options, Mapping) else None
+    return str(own or settings.MEDIA_ROOT or "") if storage.get("BACKEND") in _FILES else ""
+
+
+def _absolute(path: str) -> Path:
+    """As ``Path.absolute``, also where the current folder is gone."""
+    try:
+        return Path(path).absolute()
+    except OSError:
+        return Path("/") / path
 
 
 def _entries(name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -192,12 +214,20 @@ def _is_below(folder: Path, point: str) -> bool:
     return PurePosixPath(str(folder)).is_relative_to(PurePosixPath(point))
 
 
+def _is_closed(folder: Path) -> bool:
+    """Whether a folder takes no file; one that is not there may yet be made."""
+    try:
+        return folder.is_dir() and not _takes_files(folder)
+    except OSError:  # in a folder that this user may not enter
+        return True
+
+
 def _takes_files(folder: Path) -> bool:
     """By trying: a read-only mount and a full disk have the right mode bits."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"x")
-    except OSError:
+    except (OSError, ValueError):  # a zero byte in the name
         return False
     return True
 

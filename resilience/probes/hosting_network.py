@@ -15,7 +15,7 @@ _COMMON = frozenset(
     "PORT REDIS_PORT POSTGRES_PORT POSTGRESQL_PORT DATABASE_PORT DB_PORT MYSQL_PORT EMAIL_PORT "
     "RABBITMQ_PORT CELERY_PORT WEB_PORT APP_PORT".split()
 )
-_LINK = re.compile(r"(?:tcp|udp|sctp)://[\w.:\[\]-]+")
+LINK = re.compile(r"(?:tcp|udp|sctp)://[\w.:\[\]-]+")
 _HERE = (None, "", "localhost", "127.0.0.1")
 _MANY = 5
 
@@ -25,7 +25,7 @@ def service_links(around: Surroundings) -> Iterator[Finding]:
     linked = {
         name
         for name, value in around.environ.items()
-        if name.endswith("_PORT") and _LINK.fullmatch(value)
+        if name.endswith("_PORT") and LINK.fullmatch(value)
     }
     declared = {each.name for each in ledger.declared()}
     taken = sorted(linked & (declared | _COMMON))

@@ -30,6 +30,8 @@ def pid_one(around: Surroundings) -> Iterator[Finding]:
     # An init such as tini blocks the signal and waits for it instead.
     if not known or handled is None or handled & _SIGTERM:
         return
+    if listening.is_alone(around.root):  # a container for this command: no server to be told
+        return
     yield Finding(
         "hosting.pid-one",
         Level.WARNING,
@@ -38,6 +40,28 @@ def pid_one(around: Surroundings) -> Iterator[Finding]:
         "hears of a stop, and is killed with its requests when the time is over.",
         'Start the server itself: CMD ["gunicorn", …] in brackets, exec gunicorn … in a script; '
         "or an init before it (docker run --init).",
+    )
+
+
+def processes(around: Surroundings) -> Iterator[Finding]:
+    """WEB_CONCURRENCY is read by the servers themselves, gunicorn and uvicorn for two."""
+    given = around.environ.get("WEB_CONCURRENCY")
+    if given is None or not (around.hosting.in_container or around.hosting.on_platform):
+        return
+    try:
+        wanted = int(given)  # as they do
+    except ValueError:
+        wanted = None
+    if wanted is not None and wanted > 0:
+        return
+    yield Finding(
+        "hosting.processes",
+        Level.WARNING,
+        "WEB_CONCURRENCY",
+        "WEB_CONCURRENCY asks for no process: gunicorn starts, and nobody answers."
+        if wanted == 0
+        else "WEB_CONCURRENCY holds no number of processes: gunicorn does not start with it.",
+        "Set WEB_CONCURRENCY to 1 or more, or remove it: an empty one counts as set.",
     )
 
 
@@ -112,7 +136,7 @@ def root_user(around: Surroundings) -> Iterator[Finding]:
     )
 
 
-RULES = (pid_one, oom_killed, memory, cpu_throttled, root_user)
+RULES = (pid_one, processes, oom_killed, memory, cpu_throttled, root_user)
 
 
 def _signals(root: Path) -> int | None:

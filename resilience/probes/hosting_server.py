@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import ipaddress
+import math
 import re
 import shlex
 from collections.abc import Iterator, Sequence
@@ -13,25 +14,30 @@ from pathlib import Path
 from typing import NamedTuple
 
 from resilience import boot
+from resilience.env.discovery import is_file
 from resilience.findings import Finding, Level
-from resilience.probes import listening
+from resilience.probes import hosting_network as network, listening
 from resilience.probes.surroundings import SUBJECT, Surroundings
 
 GUNICORNS_GRACE = 30.0
 _CONFIGURATION = "gunicorn.conf.py"
+_GRACE = "graceful_timeout"
+_LAST_PORT = 65535
 _BOOT_MARGIN = 2.0  # the server and the first request come on top, and a cold disk
 
 
 class Stop(NamedTuple):
     """What a platform lets pass between SIGTERM and SIGKILL: seconds, and where that is said.
 
-    ``variable`` overrides it and is visible here; ``fixed`` means that nothing does.
+    ``variable`` overrides it and is visible here; ``fixed`` means that nothing does. ``signal`` is
+    what comes instead of SIGTERM.
     """
 
     seconds: float
     where: str
     variable: str = ""
     fixed: bool = False
+    signal: str = ""
 
 
 # docs/explanation/platforms.md has the sources.
@@ -41,37 +47,53 @@ STOPS = {
     ),
     "heroku": Stop(30.0, "gunicorn's graceful_timeout", fixed=True),
     "render": Stop(30.0, "maxShutdownDelaySeconds in render.yaml"),
-    "fly": Stop(5.0, "kill_timeout in fly.toml"),
+    "fly": Stop(5.0, "kill_timeout in fly.toml", signal="SIGINT"),
     "cloud-run": Stop(10.0, "gunicorn's graceful_timeout", fixed=True),
     "ecs": Stop(30.0, "stopTimeout of the container definition"),
     "kubernetes": Stop(30.0, "terminationGracePeriodSeconds of the pod"),
-    "docker": Stop(10.0, "stop_grace_period in compose.yaml, or docker stop --timeout"),
-    "podman": Stop(10.0, "podman stop --time"),
+    "docker": Stop(10.0, "stop_grace_period in compose.yaml, or docker stop -t"),
+    "podman": Stop(10.0, "podman stop -t"),
 }
 
 
 def port(around: Surroundings) -> Iterator[Finding]:
     """The platform sends requests to $PORT, and the server listens elsewhere."""
-    wanted = around.environ.get("PORT", "")
+    if not (around.hosting.on_platform or around.hosting.in_container):
+        return
+    given = around.environ.get("PORT", "")
+    wanted = int(given) if re.fullmatch(r"[0-9]{1,5}", given) else 0
+    level = Level.ERROR if around.hosting.kind in ("paas", "serverless") else Level.WARNING
+    if given and not 0 < wanted <= _LAST_PORT and not network.LINK.fullmatch(given):
+        yield Finding(
+            "hosting.port",
+            level,
+            SUBJECT,
+            "PORT holds no number from 1 to 65535: a server that is told to listen there does not "
+            "start.",
+            "Set PORT to the port that requests are sent to; a platform that sets it by itself "
+            "needs no variable of yours.",
+        )
+        return
     found = listening.main_servers(around.root)
-    if not found:
+    # A web server before the app answers there, in this container or in this pod.
+    reached = {each[1] for each in listening.addresses(around.root) if not _is_loopback(each[0])}
+    if not found or wanted in reached:
         return
     ports = sorted({each[1] for server in found for each in server.listening})
     names = ", ".join(sorted({server.name for server in found}))
-    managed = around.hosting.on_platform or around.hosting.in_container
-    if managed and wanted.isdigit() and int(wanted) not in ports:
+    if wanted and wanted not in ports:
         yield Finding(
             "hosting.port",
-            Level.ERROR if around.hosting.kind in ("paas", "serverless") else Level.WARNING,
+            level,
             SUBJECT,
             f"PORT says {wanted}, but {names} listens on {', '.join(map(str, ports))}: requests "
             "and health checks go to a port where nobody answers.",
             f"Bind the server to 0.0.0.0:$PORT; {_CONFIGURATION} reads it with os.environ['PORT'].",
         )
-    if managed and all(_is_loopback(each[0]) for server in found for each in server.listening):
+    if all(_is_loopback(each[0]) for server in found for each in server.listening):
         yield Finding(
             "hosting.loopback",
-            Level.ERROR if around.hosting.kind in ("paas", "serverless") else Level.WARNING,
+            level,
             SUBJECT,
             f"{names} listens on {found[0].listening[0][0]} only, which nobody outside this "
             "container reaches.",
@@ -87,8 +109,21 @@ def draining(around: Surroundings) -> Iterator[Finding]:
     if stop is None or grace is None:
         return
     said = around.environ.get(stop.variable, "") if stop.variable else ""
-    with suppress(ValueError):
-        stop = stop._replace(seconds=float(said), fixed=True)
+    seconds = _seconds(said)
+    if seconds is not None:
+        stop = stop._replace(seconds=seconds, fixed=True)
+    if stop.signal and around.asked_for:
+        yield Finding(
+            "hosting.draining",
+            Level.INFO,
+            SUBJECT,
+            f"{around.hosting.name} by default sends {stop.signal}, at which gunicorn's workers "
+            f"end without waiting, and kills after {stop.seconds:g} s: what is running then is cut "
+            "off at each deploy.",
+            f'Set kill_signal = "SIGTERM" and kill_timeout = {grace + 5:g} in fly.toml.',
+            {"graceful_timeout_s": grace, "stop_s": stop.seconds},
+        )
+        return
     if stop.seconds >= grace or not (stop.fixed or around.asked_for):
         return
     known = "kills" if stop.fixed else "by default kills"
@@ -153,9 +188,9 @@ def _graceful_timeout(around: Surroundings) -> float | None:
     is understood: it is not run here.
     """
     running = [each for each in listening.main_servers(around.root) if each.name == "gunicorn"]
-    file = Path.cwd() / _CONFIGURATION
+    file = Path(_CONFIGURATION)
     given = around.environ.get("GUNICORN_CMD_ARGS", "")
-    if not running and not given and not file.is_file():
+    if not running and not given and not is_file(file):
         return None
     try:
         of_variable = shlex.split(given)
@@ -173,28 +208,53 @@ def _option(words: Sequence[str]) -> float | None:
     for word, following in zip_longest(words, words[1:], fillvalue=""):
         name, _, value = word.partition("=")
         if name == "--graceful-timeout":
-            with suppress(ValueError):
-                found = float(value or following)
+            found = _seconds(value or following)
     return found
+
+
+def _seconds(word: str) -> float | None:
+    """A number of seconds, None for anything else."""
+    with suppress(ValueError):
+        number = float(word)
+        if math.isfinite(number) and number >= 0:
+            return number
+    return None
 
 
 def _of_file(file: Path) -> float | None:
     """What the file assigns as a number; gunicorn's default without it, None for an expression."""
-    try:
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not is_file(file):
         return GUNICORNS_GRACE
-    except (OSError, ValueError, SyntaxError):
+    try:
+        # Bytes: the file may begin with a mark of their order, or name another encoding.
+        tree = ast.parse(file.read_bytes())
+        nodes = list(ast.walk(tree))
+    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
         return None
-    found: float | None = GUNICORNS_GRACE
-    for node in tree.body:
-        if not isinstance(node, ast.Assign):
-            continue
-        if "graceful_timeout" in (ast.unparse(target) for target in node.targets):
-            value = node.value
-            number = isinstance(value, ast.Constant) and isinstance(value.value, int | float)
-            found = float(value.value) if number else None  # type: ignore[attr-defined]
-    return found
+    names = [node for node in nodes if isinstance(node, ast.Name) and node.id == _GRACE]
+    if not names and not any(isinstance(node, ast.ImportFrom) and _stars(node) for node in nodes):
+        return GUNICORNS_GRACE
+    found = [value for node in tree.body for value in _assigned(node)]
+    # Set anywhere else too, in a branch for one, it may be anything.
+    return found[-1] if found and len(found) == len(names) else None
+
+
+def _stars(node: ast.ImportFrom) -> bool:
+    return any(each.name == "*" for each in node.names)
+
+
+def _assigned(node: ast.stmt) -> Iterator[float | None]:
+    """The number that a line gives to graceful_timeout, None for what is none."""
+    if isinstance(node, ast.Assign):
+        targets = node.targets
+    elif isinstance(node, ast.AnnAssign):
+        targets = [node.target]
+    else:
+        return
+    for target in targets:
+        if isinstance(target, ast.Name) and target.id == _GRACE:
+            value = node.value.value if isinstance(node.value, ast.Constant) else None
+            yield float(value) if isinstance(value, int | float) else None
 
 
 def _is_loopback(address: str) -> bool:

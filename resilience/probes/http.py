@@ -28,6 +28,9 @@ ANSWER_SECONDS = 5.0
 """The longest that one answer may take: behind the network the app has its own work to do."""
 
 _MOST = 262144  # bytes of one body: a page of an app, or everything that /readyz tells
+_MOST_SENT = 8 * _MOST  # bytes of one answer with its headers, and chunks as small as they can be
+_INTERIM = (102, 103)  # of an answer that is still to come; http.client knows 100 itself
+_PROMISES = 20
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -79,7 +82,10 @@ def read_site(word: str) -> Site:
     """A site of ``https://host[:port][/path]``. Raises UsageError, which does not repeat it."""
     text = word.strip()
     redact.register_url(text)
-    parts = urlsplit(text) if text.startswith(("https://", "http://")) else None
+    try:
+        parts = urlsplit(text) if text.startswith(("https://", "http://")) else None
+    except ValueError:
+        raise UsageError("--url does not parse: look at its host, and at brackets in it.") from None
     if parts is None:
         raise UsageError("--url is written as https://host, with its scheme.")
     if parts.username is not None or parts.query or parts.fragment:
@@ -132,11 +138,12 @@ class Client:
             with closing(
                 http.client.HTTPResponse(cast(socket.socket, wire), method="GET")
             ) as response:
-                response.begin()
+                _begin(response)
                 body = response.read(_MOST)
         except TimeoutError:
             raise NoAnswer(f"did not answer {path} within {allowed:.1f} s") from None
-        except http.client.HTTPException as error:
+        # ValueError: of a chunk with a negative length.
+        except (http.client.HTTPException, ValueError) as error:
             raise NoAnswer(f"does not speak HTTP ({type(error).__name__})") from None
         except OSError as error:
             raise NoAnswer(f"hung up ({error.strerror or type(error).__name__})") from None
@@ -162,12 +169,24 @@ class Client:
         raise NoAnswer(f"has no TLS that verifies ({why})")
 
 
+def _begin(response: http.client.HTTPResponse) -> None:
+    """Read the head of the answer, and before it those that only promise one."""
+    response.begin()
+    for _ in range(_PROMISES):
+        if response.status not in _INTERIM:
+            return
+        cast(Any, response).headers = None  # as before the first
+        response.begin()
+    raise NoAnswer("sends without end")
+
+
 class _Wire(io.RawIOBase):
-    """A socket for HTTPResponse, all of whose reads end at one moment."""
+    """A socket for HTTPResponse, all of whose reads end at one moment, and after 2 MiB."""
 
     def __init__(self, sock: socket.socket, ends: float) -> None:
         self._sock = sock
         self._ends = ends
+        self._room = _MOST_SENT
 
     def makefile(self, *_: Any, **__: Any) -> io.BufferedReader:
         return io.BufferedReader(self)
@@ -179,5 +198,9 @@ class _Wire(io.RawIOBase):
         left = self._ends - time.monotonic()
         if left <= 0:
             raise TimeoutError
+        if self._room <= 0:
+            raise NoAnswer("sends without end")
         self._sock.settimeout(left)
-        return self._sock.recv_into(buffer)
+        got = self._sock.recv_into(buffer)
+        self._room -= got
+        return got

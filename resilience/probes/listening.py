@@ -9,6 +9,7 @@ import ipaddress
 import re
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ _MOST_PROCESSES = 500
 _GRANDCHILD = 2
 _PARENT = 1  # of /proc/<pid>/stat behind the command's name
 _LISTEN = "0A"  # TCP_LISTEN, as /proc/net/tcp writes it
+_PYTHON = re.compile(r"python[\d.]*")
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
@@ -54,6 +56,21 @@ def main_servers(root: Path = Path("/")) -> list[Server]:
     return [each for each in servers(root) if _generation(root, each.pid) <= _GRANDCHILD]
 
 
+def addresses(root: Path = Path("/")) -> set[tuple[str, int]]:
+    """Every address and port on which anything listens in this network, seen or not by whom."""
+    return {address for _, address in _sockets(root)}
+
+
+def is_alone(root: Path = Path("/")) -> bool:
+    """Whether nothing runs here but this process, those that started it and those it started."""
+    try:
+        own = int((root / "proc/self").readlink().name)
+    except (OSError, ValueError):
+        return False
+    before = _ancestors(root, own)
+    return all(pid in before or own in _ancestors(root, pid) for pid in _pids(root))
+
+
 def arguments_of(pid: int, root: Path = Path("/")) -> tuple[str, ...]:
     """The command line of a process, empty if it cannot be read."""
     try:
@@ -65,7 +82,11 @@ def arguments_of(pid: int, root: Path = Path("/")) -> tuple[str, ...]:
 
 def _server_name(arguments: tuple[str, ...]) -> str:
     """``gunicorn …``, ``python …/gunicorn …``, ``python -m gunicorn …``; it may rename itself."""
-    words = " ".join(arguments[:1]).split(":")[0].split() + list(arguments[1:3])
+    first, *others = arguments or ("",)
+    words = first.split(":")[0].split()
+    if _PYTHON.fullmatch(PurePath(first).name):
+        others = _behind_options(others)
+    words += others[:2]
     for word in words[:4]:
         name = PurePath(word).name
         if name in SERVERS:
@@ -73,6 +94,13 @@ def _server_name(arguments: tuple[str, ...]) -> str:
     if "runserver" in arguments[:4]:
         return "runserver"
     return ""
+
+
+def _behind_options(words: list[str]) -> list[str]:
+    """A program and its arguments: ``-u -X dev`` and ``-m`` before it are the interpreter's."""
+    while words and words[0].startswith("-"):
+        words = words[2 if words[0] in ("-X", "-W") else 1 :]
+    return words
 
 
 def _pids(root: Path) -> list[int]:
@@ -87,22 +115,38 @@ def _generation(root: Path, pid: int) -> int:
     for steps in range(_GRANDCHILD + 1):
         if pid == 1:
             return steps
-        try:
-            stat = (root / f"proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-            pid = int(stat.rpartition(")")[2].split()[_PARENT])
-        except (OSError, ValueError, IndexError):
-            break
+        pid = _parent(root, pid)
     return _GRANDCHILD + 1
+
+
+def _ancestors(root: Path, pid: int) -> set[int]:
+    """With itself."""
+    found: set[int] = set()
+    while pid and pid not in found:
+        found.add(pid)
+        pid = _parent(root, pid)
+    return found
+
+
+def _parent(root: Path, pid: int) -> int:
+    """0 if it has none in here, or it cannot be told."""
+    try:
+        stat = (root / f"proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return int(stat.rpartition(")")[2].split()[_PARENT])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def _inodes(root: Path, pid: int) -> Iterator[int]:
     try:
-        for link in (root / f"proc/{pid}/fd").iterdir():
+        links = list((root / f"proc/{pid}/fd").iterdir())
+    except OSError:  # gone, or another user's
+        return
+    for link in links:
+        with suppress(OSError):  # closed meanwhile
             found = _SOCKET.fullmatch(str(link.readlink()))
             if found:
                 yield int(found[1])
-    except OSError:  # gone, or another user's
-        return
 
 
 def _sockets(root: Path) -> Iterator[tuple[int, tuple[str, int]]]:
@@ -115,7 +159,8 @@ def _sockets(root: Path) -> Iterator[tuple[int, tuple[str, int]]]:
         for line in lines:
             fields = line.split()
             if len(fields) > 9 and fields[3] == _LISTEN:  # noqa: PLR2004 - the inode is field 9
-                yield int(fields[9]), _address(fields[1])
+                with suppress(ValueError, struct.error):  # no kernel's own /proc
+                    yield int(fields[9]), _address(fields[1])
 
 
 def _address(written: str) -> tuple[str, int]:

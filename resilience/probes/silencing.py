@@ -41,7 +41,8 @@ def in_django(finding: Finding | None) -> bool:
 
 def by_date(finding: Finding | None, day: date) -> Silence | None:
     """The entry of SILENCE that holds for it on that day, or for what it follows from."""
-    if finding is None or finding.area == "conf":  # which tells about SILENCE itself
+    # What tells about the settings, SILENCE itself among them, is always heard.
+    if finding is None or finding.area == "conf" or finding.id.startswith("conf."):
         return None
     for silence in conf.get().SILENCE.values():
         if silence.covers(finding) and not silence.is_over(day):

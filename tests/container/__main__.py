@@ -34,13 +34,14 @@ from tests.services import OpenAI
 ENGINES = ("docker", "podman", "buildah")
 SKIPPED = 77  # as automake and others use it
 BOOT = 3.0  # seconds to ready, the goal
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last: its terminal has gone
 _PIP = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 
 
 def main() -> int:
     given = _arguments()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _SIGNALS:
         signal.signal(number, _interrupted)
     with ExitStack() as held:
         # Not /dev/shm: overlay and the ids of other users do not work in every memory file system.
@@ -136,7 +137,7 @@ def _build(engine: Engine, chosen: str) -> str:
 
 def _interrupted(*_: object) -> NoReturn:
     """Every container, server and image goes first; a second signal does not disturb that."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import time
 from collections.abc import Iterator
@@ -639,7 +638,6 @@ def test_waiting_for_a_deploy_to_end(site, scripted):
 
 # ── with the middleware itself ──────────────────────────────────────────────────────────────────
 
-THERE = importlib.util.find_spec("resilience.middleware") is not None
 REAL = """
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
@@ -654,7 +652,6 @@ application = get_wsgi_application()
 """
 
 
-@pytest.mark.skipif(not THERE, reason="this checkout has no HealthMiddleware")
 def test_the_real_endpoint_names_its_commit(tmp_path):
     (tmp_path / "real.py").write_text(REAL.format(token=TOKEN))
     with gunicorn(tmp_path, "real:application", variables={"GIT_SHA": COMMIT}) as port:

@@ -71,4 +71,4 @@ def test_every_rule_is_run():
     listed = {rule.__module__ for rule in (*probe.STATIC, *probe.LIVE)}
     assert len(listed) == 5
     ids = {each for each in catalogue.entries() if re.match(r"hosting\.", each)}
-    assert len(ids) == 25
+    assert len(ids) == 26

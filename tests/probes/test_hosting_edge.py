@@ -160,6 +160,41 @@ def test_a_header_that_meta_does_not_know_is_none(settings):
     assert "HTTP_X_FORWARDED_PROTO" in found.hint
 
 
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        (("HTTP_X_FORWARDED_PROTO", "HTTPS"), "another value"),
+        (("HTTP_X_FORWARDED_PROTO", "http"), "another value"),
+        (("HTTP_X_FORWARDED_PROTO",), "no pair"),
+        ("HTTP_X_FORWARDED_PROTO", "no pair"),
+        ((None, "https"), "no key"),
+    ],
+)
+def test_a_header_that_never_says_https_is_none(settings, header, words):
+    settings.SECURE_PROXY_SSL_HEADER, settings.MIDDLEWARE = header, [SECURITY]
+    assert words in one(around(RAILWAY)).summary
+
+
+@pytest.mark.parametrize(
+    "header", [["HTTP_X_FORWARDED_PROTO", "https"], ("HTTP_CF_VISITOR", '{"scheme":"https"}')]
+)
+def test_a_header_that_never_says_https__twin(settings, header):
+    settings.SECURE_PROXY_SSL_HEADER, settings.MIDDLEWARE = header, [SECURITY]
+    assert ids(edge.RULES, around(RAILWAY)) == []
+
+
+@pytest.mark.parametrize("odd", [None, 5, "x", object(), {"a": 1}, [None, 5], []])
+@pytest.mark.parametrize(
+    "name",
+    ["MIDDLEWARE", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "SECURE_PROXY_SSL_HEADER"],
+)
+@pytest.mark.parametrize("environ", [RAILWAY, KUBERNETES | {"POD_IP": "10.0.0.7"}])
+def test_settings_of_any_form_are_no_crash(settings, environ, name, odd):
+    setattr(settings, name, odd)
+    for each in run(edge.RULES, around(environ)):
+        assert each.id.startswith("hosting.")
+
+
 # ── forms ───────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -215,3 +215,84 @@ def test_settings_of_any_shape_are_somebody_elses_to_tell(stored, monkeypatch, n
     subjects = {place.subject for place in files.places()}
     owner = {"DATABASES": "databases.default", "CACHES": "caches.default"}
     assert owner.get(name, "settings.MEDIA_ROOT") not in subjects
+
+
+# ── settings and folders of odd shape ───────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", ["file:/app/geo.db?mode=ro", "file:/app/geo.db?a=b&immutable=1"])
+def test_a_database_that_is_only_read_may_lie_in_the_image(stored, layer, name):
+    stored(name)
+    assert ids(files.STATIC, around(RAILWAY, layer)) == []
+
+
+@pytest.mark.parametrize("name", ["file:/app/geo.db?mode=rw", "/app/mode=ro"])
+def test_a_database_that_is_only_read__twin(stored, layer, name):
+    stored(name)
+    assert ids(files.STATIC, around(RAILWAY, layer)) == ["hosting.local-state"]
+
+
+def test_spatialite_is_a_file_too(stored, layer, monkeypatch):
+    engine = {"ENGINE": "django.contrib.gis.db.backends.spatialite", "NAME": "/app/db"}
+    stored(":memory:")
+    monkeypatch.setattr(django_settings, "DATABASES", {"default": engine})
+    assert ids(files.STATIC, around(RAILWAY, layer)) == ["hosting.local-state"]
+
+
+@pytest.mark.parametrize(
+    ("location", "lost"), [("/app/uploads", True), ("/data/uploads", False), (None, True)]
+)
+def test_the_storages_own_location_wins_over_media_root(stored, layer, location, lost):
+    backend = "django.core.files.storage.filesystem.FileSystemStorage"
+    options = {"location": location} if location else {}
+    storages = {**MEDIA, "default": {"BACKEND": backend, "OPTIONS": options}}
+    stored(":memory:", "/data/media" if location else "/app/media", storages)
+    found = ids(files.STATIC, around(RAILWAY, layer))
+    assert found == (["hosting.local-state"] if lost else [])
+
+
+def test_a_folder_behind_a_closed_one_takes_no_file(stored, folder):
+    inner = folder / "inner"
+    inner.mkdir()
+    folder.chmod(0o700)
+    stored(":memory:", str(inner))
+    with as_nobody():
+        found = ids([files.unwritable], around({}))
+    assert found == ["hosting.unwritable"]
+    assert ids([files.unwritable], around({})) == []
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "/" + "y/" * 3000, "\0", "loop/db", "\udcff.db"])
+def test_a_name_that_is_none_is_no_crash(stored, layer, name, monkeypatch):
+    monkeypatch.chdir(layer)
+    (layer / "loop").symlink_to("loop")
+    stored(name, name)
+    for each in run((*files.STATIC, *files.LIVE), around(RAILWAY, layer)):
+        assert each.id.startswith("hosting.")
+
+
+def test_a_current_folder_that_is_gone_is_no_crash(stored, layer, monkeypatch):
+    gone = layer / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    stored("db.sqlite3")
+    monkeypatch.setattr(django_settings, "BASE_DIR", None, raising=False)
+    assert ids(files.STATIC, around(RAILWAY, layer)) == ["hosting.local-state"]
+
+
+@pytest.mark.parametrize("odd", [None, "x", [], {"default": None}, {"default": {"OPTIONS": 5}}])
+@pytest.mark.parametrize("name", ["DATABASES", "CACHES", "STORAGES"])
+def test_settings_of_any_form_are_no_crash(layer, monkeypatch, name, odd):
+    monkeypatch.setattr(django_settings, name, odd)
+    for each in run((*files.STATIC, *files.LIVE), around(RAILWAY, layer)):
+        assert each.id.startswith("hosting.")
+
+
+def test_a_retired_file_in_a_folder_that_nobody_may_enter_is_none(folder, monkeypatch):
+    write(folder, "railway.json", "{}")
+    folder.chmod(0o700)
+    monkeypatch.setattr(django_settings, "BASE_DIR", folder, raising=False)
+    with as_nobody():
+        assert ids([files.config_retired], around(RAILWAY)) == []
+    assert ids([files.config_retired], around(RAILWAY)) == ["hosting.config-retired"]

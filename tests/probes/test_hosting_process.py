@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 from resilience import env
 from resilience.findings import Level
-from resilience.probes import hosting_network as network, hosting_process as container
+from resilience.probes import hosting_network as network, hosting_process as container, listening
 from resilience.probes.surroundings import Surroundings
 from tests.env.test_dotenv import as_nobody
 from tests.probes.hosting_parts import (
@@ -67,6 +69,70 @@ def test_process_1__twin__on_a_laptop_or_unseen(tmp_path):
     first_process(first_process_elsewhere, "sh")
     (first_process_elsewhere / "proc/self/mountinfo").unlink()
     assert ids([container.pid_one], around({}, first_process_elsewhere)) == []
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [({}, False), ({20: 10}, False), ({20: 1}, True), ({20: 0}, True)],  # its child; others
+)
+def test_a_container_for_this_command_has_no_server_to_tell(tmp_path, others, said):
+    """As a pre-deploy command or a Job: ``sh -c 'migrate && checkdeploy'``."""
+    first_process(tmp_path, "sh", "-c", "python manage.py migrate && python manage.py checkdeploy")
+    for pid, parent in ({10: 1} | others).items():
+        process(tmp_path, pid, "python", "manage.py", parent=parent)
+    (tmp_path / "proc/self").joinpath("mountinfo").unlink()
+    (tmp_path / "proc/self").rmdir()
+    (tmp_path / "proc/self").symlink_to("10")
+    assert ids([container.pid_one], around(RAILWAY, tmp_path)) == (
+        ["hosting.pid-one"] if said else []
+    )
+
+
+def test_who_cannot_tell_is_not_alone(tmp_path):
+    assert not listening.is_alone(Path("/nonexistent"))
+    process(tmp_path, 10, "python", parent=1)
+    assert not listening.is_alone(tmp_path)
+
+
+# ── processes ───────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("0", "nobody answers"),
+        ("-1", "does not start"),
+        ("", "does not start"),
+        ("two", "does not start"),
+        ("1.5", "does not start"),
+        ("9" * 5000, "does not start"),
+    ],
+)
+def test_a_number_of_processes_that_is_none(value, words):
+    [found] = run([container.processes], around(RAILWAY | {"WEB_CONCURRENCY": value}))
+    assert (found.id, found.level) == ("hosting.processes", Level.WARNING)
+    assert words in found.summary
+
+
+@pytest.mark.parametrize("value", ["1", "2", " 4 ", "0010"])
+def test_a_number_of_processes__twin(value):
+    assert ids([container.processes], around(RAILWAY | {"WEB_CONCURRENCY": value})) == []
+    assert ids([container.processes], around(RAILWAY)) == []
+    assert ids([container.processes], around({"WEB_CONCURRENCY": "0"})) == []  # a laptop
+
+
+@pytest.mark.parametrize(
+    ("value", "starts"), [("", False), ("two", False), ("-1", False), ("0", True), ("1", True)]
+)
+def test_what_gunicorn_makes_of_such_a_number(value, starts):
+    words = ("-m", "gunicorn", "--no-control-socket", "--check-config", "-c", os.devnull)
+    ended = subprocess.run(
+        [sys.executable, *words, "wsgiref.simple_server:demo_app"],
+        env={"PATH": os.environ["PATH"], "WEB_CONCURRENCY": value},
+        capture_output=True,
+        check=False,
+    )
+    assert (ended.returncode == 0) is starts, ended.stderr
 
 
 def test_the_masks_of_a_real_process_are_read(tmp_path):

@@ -15,7 +15,17 @@ import pytest
 from resilience import boot
 from resilience.findings import Level
 from resilience.probes import hosting_server as server, listening
-from tests.probes.hosting_parts import HEROKU, KUBERNETES, RAILWAY, around, ids, process, run, write
+from tests.probes.hosting_parts import (
+    FLY,
+    HEROKU,
+    KUBERNETES,
+    RAILWAY,
+    around,
+    ids,
+    process,
+    run,
+    write,
+)
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid inode\n"
 
@@ -54,6 +64,31 @@ def test_a_server_on_another_port__twin(gunicorn, port):
     assert ids([server.port], around(RAILWAY | port, gunicorn)) == []
 
 
+@pytest.mark.parametrize("port", ["abc", "0", "99999", "9" * 5000, "²", " 8000", "-1", "8000;x"])
+def test_a_port_that_is_none_is_named_without_it(gunicorn, port):
+    [found] = run([server.port], around(RAILWAY | {"PORT": port}, gunicorn))
+    assert (found.id, found.level) == ("hosting.port", Level.ERROR)
+    assert "PORT holds no number" in found.summary
+
+
+@pytest.mark.parametrize("port", ["8000", "08000", "", "tcp://10.0.0.1:80"])
+def test_a_port_that_is_none__twin(gunicorn, port):
+    assert ids([server.port], around(RAILWAY | {"PORT": port}, gunicorn)) == []
+    assert ids([server.port], around({"PORT": "abc"}, gunicorn.parent / "nothing")) == []
+
+
+def test_a_web_server_before_the_app_answers_at_the_port(gunicorn):
+    """An nginx of the same container or pod; the app's own server may stay on loopback."""
+    listens(gunicorn, ("0100007F:1F40", 7), ("00000000:1F90", 8))
+    assert ids([server.port], around(RAILWAY | {"PORT": "8080"}, gunicorn)) == []
+
+
+def test_a_web_server_before_the_app__twin__it_is_not_reached_either(gunicorn):
+    listens(gunicorn, ("0100007F:1F40", 7), ("0100007F:1F90", 8))
+    found = ids([server.port], around(RAILWAY | {"PORT": "8080"}, gunicorn))
+    assert found == ["hosting.port", "hosting.loopback"]
+
+
 def test_a_server_on_another_port__twin__elsewhere_or_none(gunicorn, tmp_path):
     assert ids([server.port], around({"PORT": "8080"}, gunicorn)) == []
     process(tmp_path, 2, "sh", "-c", "true")
@@ -90,6 +125,11 @@ def test_a_server_on_loopback__twin(gunicorn, address):
         (["/usr/bin/python3", "/venv/bin/uvicorn", "shop.asgi:application"], "uvicorn"),
         (["python", "manage.py", "runserver"], "runserver"),
         (["daphne", "shop.asgi:application"], "daphne"),
+        (["python", "-u", "-m", "gunicorn", "shop.wsgi"], "gunicorn"),
+        (["/venv/bin/python3.13", "-X", "dev", "-W", "error", "-um", "uvicorn"], "uvicorn"),
+        (["python", "-u", "manage.py", "runserver"], "runserver"),
+        (["python", "-c", "pass", "shop", "gunicorn"], ""),
+        (["python", "-u"], ""),
         (["python", "manage.py", "checkdeploy"], ""),
         (["redis-server", "*:6379"], ""),
         ([], ""),
@@ -99,6 +139,26 @@ def test_servers_are_known_by_their_arguments(tmp_path, arguments, name):
     process(tmp_path, 5, *arguments, inodes=[7])
     listens(tmp_path, ("00000000:1F40", 7))
     assert [each.name for each in listening.servers(tmp_path)] == ([name] if name else [])
+
+
+def test_a_socket_that_was_closed_meanwhile_hides_no_other(gunicorn):
+    """Its link is still listed and leads nowhere."""
+    for name in ("0", "1", "9"):
+        (gunicorn / f"proc/1/fd/x{name}").write_text("no link")
+    [found] = listening.servers(gunicorn)
+    assert found.listening == (("0.0.0.0", 8000),)  # noqa: S104 - nobody binds it
+
+
+@pytest.mark.parametrize("row", ["", "0: x:y z 0A", "0: zz:1F40 0:0 0A 0 0 0 0 0 9", "\x1b[2J"])
+def test_a_row_that_is_no_kernels_hides_no_other(gunicorn, row):
+    place = gunicorn / "proc/net/tcp"
+    place.write_text(place.read_text().replace(HEAD, f"{HEAD}{row}\n"))
+    assert listening.addresses(gunicorn) == {("0.0.0.0", 8000)}  # noqa: S104
+
+
+def test_a_row_that_is_no_kernels__twin__nothing_listens(gunicorn):
+    listens(gunicorn)
+    assert listening.addresses(gunicorn) == set()
 
 
 @pytest.mark.parametrize(
@@ -175,6 +235,39 @@ def test_gunicorn_is_killed__twin__it_has_the_time(gunicorn, environ):
     assert ids([server.draining], around(environ, gunicorn)) == []
 
 
+@pytest.mark.parametrize("said", ["nan", "inf", "-5", "", "soon", "1e999"])
+def test_a_time_that_is_none_leaves_the_default(gunicorn, said):
+    [found] = run([server.draining], around(drained(said), gunicorn))
+    assert (found.level, found.facts["stop_s"]) == (Level.INFO, 0.0)
+
+
+def test_fly_sends_another_signal(gunicorn):
+    [found] = run([server.draining], around(FLY, gunicorn))
+    assert (found.id, found.level) == ("hosting.draining", Level.INFO)
+    assert "SIGINT" in found.summary
+    assert 'kill_signal = "SIGTERM" and kill_timeout = 35' in found.hint
+    assert ids([server.draining], around(FLY, gunicorn, asked_for=False)) == []
+
+
+def test_fly_sends_another_signal__twin__others_do_not(gunicorn):
+    [found] = run([server.draining], around(KUBERNETES | drained("0"), gunicorn))
+    assert "SIGINT" not in found.summary
+
+
+def test_a_configuration_that_is_no_file_is_none(gunicorn, tmp_path):
+    (tmp_path / "gunicorn.conf.py").mkdir()
+    [found] = run([server.draining], around(RAILWAY, gunicorn))
+    assert found.facts["graceful_timeout_s"] == server.GUNICORNS_GRACE
+
+
+def test_a_folder_that_is_gone_is_no_crash(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert ids([server.draining], around(RAILWAY)) == []
+
+
 def test_what_cannot_be_seen_is_told_only_to_who_asks(gunicorn):
     assert ids([server.draining], around(RAILWAY, gunicorn, asked_for=False)) == []
     assert ids([server.draining], around({}, gunicorn)) == []
@@ -188,6 +281,15 @@ def test_what_cannot_be_seen_is_told_only_to_who_asks(gunicorn):
         ("timeout = 9\n", False),  # the default is Heroku's limit
         ("graceful_timeout = 25 * 4\n", False),  # not understood, so nothing is claimed
         ("graceful_timeout = (", False),
+        ("\ufeffgraceful_timeout = 60\r\n", True),
+        ("# coding: utf-8\ngraceful_timeout: int = 60\n", True),
+        ("graceful_timeout = timeout = 60\n", True),
+        ("graceful_timeout: int = 20\n", False),
+        ("if True:\n    graceful_timeout = 60\n", False),  # who knows
+        ("graceful_timeout = 60\nif True:\n    graceful_timeout = 9\n", False),
+        ("from base import *\n", False),
+        (f"x = {'-' * 20000}1\n", False),
+        ("graceful_timeout = 60\0", False),
     ],
 )
 def test_the_time_stands_in_gunicorns_file(tmp_path, monkeypatch, source, cut):
@@ -205,6 +307,9 @@ def test_the_time_stands_in_gunicorns_file(tmp_path, monkeypatch, source, cut):
         ("--graceful-timeout=60", True),
         ("--graceful-timeout 9", False),
         ("--graceful-timeout x", False),
+        ("--graceful-timeout nan", False),
+        ("--graceful-timeout inf", False),
+        ("--graceful-timeout -1", False),
         ("'", False),
         ("--workers 2", False),
     ],

@@ -81,6 +81,24 @@ def test_one_subject_alone(silence):
     assert found.exit_code == 1
 
 
+@pytest.mark.parametrize("key", ["redis.slow:", "redis.slow: "])
+def test_one_subject_that_is_empty_is_not_all_of_them(key):
+    with pytest.raises(UsageError, match="names no subject"):
+        read_all({key: LATER})
+
+
+def test_one_subject__twin__with_a_blank_before_it(silence):
+    silence(**{f"redis.slow: {SLOW.subject}": LATER})
+    assert [each.subject for each in report(SLOW, OTHER).findings] == [OTHER.subject]
+
+
+def test_settings_that_are_wrong_are_heard_in_every_area(silence):
+    """``conf.invalid`` is also found by the probe of components."""
+    wrong = Finding("conf.invalid", Level.ERROR, "components", "No.", "Mend it.", area="redis")
+    silence(conf__invalid=LATER, redis__slow=LATER)
+    assert [each.id for each in report(wrong, SLOW).findings] == ["conf.invalid"]
+
+
 def test_what_follows_from_it_is_silenced_with_it(silence):
     silence(redis__slow=LATER)
     assert report(SLOW, EFFECT).exit_code == 0
