@@ -18,7 +18,6 @@ import json
 import os
 import pickle
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from resilience.simulation.proxy import BlackHole, Proxy
+from tests.gunicorns import django_gunicorn
 from tests.processes import ROOT
 from tests.servers import RedisServer, redis_server
 
@@ -211,29 +211,9 @@ def _site(home: Path, cache: Mapping[str, Any]) -> Iterator[int]:
     (home / "gunicorn.conf.py").write_text(GUNICORN)
     variables = {**os.environ, "DJANGO_SETTINGS_MODULE": "site_settings"}
     variables["PYTHONPATH"] = os.pathsep.join([str(home), str(ROOT)])
-    call = "django.core.wsgi:get_wsgi_application()"
-    with (home / "gunicorn.log").open("wb") as log, socket.create_server(("127.0.0.1", 0)) as door:
-        command = [sys.executable, "-m", "gunicorn", "--bind", f"fd://{door.fileno()}", call]
-        process = subprocess.Popen(  # noqa: S603 - this project's own command
-            command,
-            cwd=home,
-            env=variables,
-            stdout=log,
-            stderr=log,
-            pass_fds=[door.fileno()],
-            start_new_session=True,  # its workers can be ended with it, whatever they wait for
-        )
-        try:
-            port = door.getsockname()[1]
-            assert _get(http.client.HTTPConnection("127.0.0.1", port, START_WITHIN)).status == OK
-            yield port
-        finally:
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(5)
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    with django_gunicorn(home, variables) as (port, _):
+        assert _get(http.client.HTTPConnection("127.0.0.1", port, START_WITHIN)).status == OK
+        yield port
 
 
 @contextmanager

@@ -24,10 +24,10 @@ from django.core.management import handle_default_options, load_command_class
 
 from resilience import env, hosting, places, redact
 from resilience.findings import Fact, Finding, Level, Report
-from resilience.management.command import (
+from resilience.management.command import ReportCommand
+from resilience.management.output import (
     INTERRUPTED,
     USAGE,
-    ReportCommand,
     accept_any_text,
     leave,
     print_report,

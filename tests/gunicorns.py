@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.processes import ROOT
+from tests.processes import ROOT, serve
+from tests.servers import HOST, free_port
 
 START_WITHIN = 15.0  # seconds
 
@@ -28,42 +28,41 @@ def gunicorn(
 
     ``certificate`` is a chain and a key. Raises RuntimeError with its log if it does not start.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     tls = (
         ["--certfile", str(certificate[0]), "--keyfile", str(certificate[1])] if certificate else []
     )
     log = folder / f"gunicorn-{port}.log"
-    with log.open("wb") as out:
-        child = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "gunicorn", application, "-b", f"127.0.0.1:{port}"),
-                *("--threads", "4", "-c", os.devnull, "--no-control-socket", *tls),
-            ],
-            cwd=folder,
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{folder}:{ROOT}", **(variables or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-        )
-    try:
-        until = time.monotonic() + START_WITHIN
-        while not _listens(port):
-            if child.poll() is not None or time.monotonic() > until:
+    command = [
+        *(sys.executable, "-m", "gunicorn", application, "-b", f"{HOST}:{port}"),
+        *("--threads", "4", "-c", os.devnull, "--no-control-socket", *tls),
+    ]
+    path = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{folder}:{ROOT}"}
+    with serve(command, log=log, cwd=folder, env={**path, **(variables or {})}) as server:
+        ends = time.monotonic() + START_WITHIN
+        while not is_listening(port):
+            if server.poll() is not None or time.monotonic() > ends:
                 raise RuntimeError(f"gunicorn did not start:\n{log.read_text()[-2000:]}")
-            time.sleep(0.05)
+            time.sleep(0.05)  # asked every 5 ms, the first handshake now and then waits for 2 s
         yield port
-    finally:
-        child.terminate()
-        try:
-            child.wait(10)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
 
 
-def _listens(port: int) -> bool:
+@contextmanager
+def django_gunicorn(folder: Path, variables: Mapping[str, str]) -> Iterator[tuple[int, int]]:
+    """Serve a folder's project as its ``gunicorn.conf.py`` says; gives port and process id.
+
+    The port takes connections at once: the socket is made here.
+    """
+    with socket.create_server((HOST, 0)) as door:
+        call = "django.core.wsgi:get_wsgi_application()"
+        command = [sys.executable, "-m", "gunicorn", "--bind", f"fd://{door.fileno()}", call]
+        log, passed = folder / "gunicorn.log", [door.fileno()]
+        with serve(command, log=log, cwd=folder, env=variables, pass_fds=passed) as server:
+            yield door.getsockname()[1], server.pid
+
+
+def is_listening(port: int) -> bool:
+    """Whether something takes connections there."""
     with socket.socket() as sock:
         sock.settimeout(1)
-        return sock.connect_ex(("127.0.0.1", port)) == 0
+        return sock.connect_ex((HOST, port)) == 0

@@ -6,11 +6,13 @@ import atexit
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -79,6 +81,35 @@ def run(
     )
     seconds = time.monotonic() - began
     return Ended(done.returncode, done.stdout.decode(), done.stderr.decode(), seconds)
+
+
+@contextmanager
+def serve(
+    command: Sequence[str], *, log: Path, patience: float = 5.0, **options: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server in a session of its own, its output in ``log``, until the block ends.
+
+    It is told to stop; after ``patience`` seconds whatever it started has ended with it.
+    ``options`` are Popen's.
+    """
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            **options,
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 @cache

@@ -16,13 +16,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.processes import ROOT, run
+from tests.processes import ROOT, run, serve
 
 LOAD = "from resilience import env\nenv.load()\n"
 FILES = {
@@ -281,29 +281,10 @@ def running(folder: Path, *command: str, **more: str | None) -> Iterator[Running
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     given = variables(folder, PYTHONUNBUFFERED="1", **more)
     log = folder / "log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env={**kept, **{name: value for name, value in given.items() if value is not None}},
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            process_group=0,
-        )
-    try:
+    environment = {**kept, **{name: text for name, text in given.items() if text is not None}}
+    with serve(command, log=log, patience=10.0, cwd=folder, env=environment) as process:
         yield Running(process, log)
         assert "hunter22" not in log.read_text(encoding="utf-8", errors="replace")
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        # runserver's reloader has a child of its own, which does not end with it.
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
 
 
 GUNICORN = (str(BIN / "gunicorn"), "shop.wsgi", "--bind", "127.0.0.1:0", "--workers", "2")

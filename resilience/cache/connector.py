@@ -222,8 +222,7 @@ class Connector:
     no more than two links have two: there are never more than links, and two.
     """
 
-    def __init__(self, limit: int = DIALS) -> None:
-        self._limit = limit
+    def __init__(self) -> None:
         self.after_fork()
 
     def take_place(self, *, only: bool) -> bool:
@@ -232,7 +231,7 @@ class Connector:
         Neither waits nor queues: who gets none asks again at the next occasion.
         """
         with self._lock:
-            if self._running >= self._limit and not only:
+            if self._running >= DIALS and not only:
                 return False
             self._running += 1
             return True
@@ -258,7 +257,7 @@ class Connector:
 
     def snapshot(self) -> dict[str, int]:
         with self._lock:
-            return {"running": self._running, "limit": self._limit}
+            return {"running": self._running, "limit": DIALS}
 
     def _work(self, job: Callable[[], None]) -> None:
         try:

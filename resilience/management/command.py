@@ -1,40 +1,37 @@
-"""What the commands share: options, progress, output and the end of the process."""
+"""What the commands share: options, the run, and its repetition."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import io
-import logging
 import math
-import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, NoReturn, TextIO, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeVar
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper
 
 from resilience import redact
 from resilience.errors import UsageError
 from resilience.findings import Finding, Level, Report
+from resilience.management.output import (
+    FORMATS,
+    INTERRUPTED,
+    USAGE,
+    accept_any_text,
+    leave,
+    print_report,
+    progress,
+    without_our_logs,
+)
 from resilience.probes.base import Deadline, Probe
 from resilience.probes.examine import examine
-from resilience.render import github, json, junit, text
-
-FORMATS = ("text", "json", "junit", "github")
 
 _DEFAULT_DEADLINE = 10.0
 _MOST_SECONDS = 3600.0
 _PAUSE = 1.0  # s between the runs of --wait
-USAGE = 2
-INTERRUPTED = 130  # 128 + SIGINT
-
-# What they warn of, the report says: as findings, with a cause and a repair.
-_LOGGERS = ("resilience.cache", "resilience.components")
-
 _VALUES = re.compile(r"(?<=[\w-])=\S+")
 
 T = TypeVar("T")
@@ -71,7 +68,7 @@ class ReportCommand(BaseCommand):
         self.add_format(parser)
         parser.add_argument(
             "--deadline",
-            type=_seconds,
+            type=seconds_to(_MOST_SECONDS),
             default=_DEFAULT_DEADLINE,
             metavar="SECONDS",
             help="end after this many seconds, whatever hangs (%(default).0f)",
@@ -84,7 +81,7 @@ class ReportCommand(BaseCommand):
         )
         parser.add_argument(
             "--wait",
-            type=_seconds,
+            type=seconds_to(_MOST_SECONDS),
             default=0.0,
             metavar="SECONDS",
             help="repeat until it passes; no run begins after this time",
@@ -160,7 +157,7 @@ class ReportCommand(BaseCommand):
             left = until - time.monotonic()
             if report.exit_code == 0 or left <= 0:
                 return report
-            with _progress(sys.stderr, now) as show:
+            with progress(sys.stderr, now) as show:
                 show(f"of {options['wait']:.0f}: {_still_wrong(report)}")
                 time.sleep(min(_PAUSE, left))
             allowed = options["deadline"]
@@ -172,7 +169,7 @@ class ReportCommand(BaseCommand):
 
         deadline = Deadline(allowed)
         with (
-            _progress(sys.stderr, time.monotonic()) as show,
+            progress(sys.stderr, time.monotonic()) as show,
             contextlib.redirect_stdout(sys.stderr),
         ):
             return examine(
@@ -183,67 +180,6 @@ class ReportCommand(BaseCommand):
                 app=self.app,
                 progress=tell,
             )
-
-
-def print_report(
-    report: Report,
-    options: dict[str, Any],
-    out: TextIO | OutputWrapper,
-    *,
-    as_text: Callable[..., str] = text.render,
-) -> int:
-    """Write a report in the format that the options ask for, and return the exit status."""
-    return write(_rendered(report, options, out, as_text), out, report.exit_code)
-
-
-def _rendered(
-    report: Report,
-    options: dict[str, Any],
-    out: TextIO | OutputWrapper,
-    as_text: Callable[..., str],
-) -> str:
-    verbosity, unicode = options["verbosity"], _can_encode(out)
-    if options["format"] == "json":
-        return json.render(report)
-    if options["format"] == "junit":
-        return junit.render(report)
-    if options["format"] == "github":
-        return github.render(report, verbosity=verbosity, unicode=unicode)
-    colour = _wants_colour(out, options)
-    return as_text(report, verbosity=verbosity, colour=colour, unicode=unicode)
-
-
-def write(words: str, out: TextIO | OutputWrapper, code: int) -> int:
-    """Write everything that a command has to say, and return the exit status: mostly ``code``.
-
-    A reader that has gone (``| head``) does not change it; a full disk, which loses a good
-    verdict, does.
-    """
-    try:
-        out.write(words + "\n")
-        out.flush()
-    except BrokenPipeError:
-        return code
-    except OSError as error:
-        sys.stderr.write(f"The report could not be written: {error.strerror}.\n")
-        return code or USAGE
-    return code
-
-
-@contextlib.contextmanager
-def without_our_logs() -> Iterator[None]:
-    """What the report says is not logged above it as well. For the doctor's own process only.
-
-    By filters, which stay where they are when ``LOGGING`` is configured meanwhile.
-    """
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
-    for logger in loggers:
-        logger.addFilter(_drop)
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeFilter(_drop)
 
 
 def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
@@ -258,55 +194,19 @@ def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
     return parsed
 
 
-def accept_any_text() -> None:
-    """Write what a stream's encoding lacks as an escape; write to nowhere where it is closed."""
-    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - for the process's life
-    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+def seconds_to(most: float) -> Callable[[str], float]:
+    """For argparse's ``type=``: a number of seconds, more than 0 and at most ``most``."""
 
+    def parsed(word: str) -> float:
+        try:
+            seconds = float(word)
+        except ValueError:
+            seconds = math.nan
+        if not 0 < seconds <= most:
+            raise argparse.ArgumentTypeError(f"must be a number of seconds, up to {most:.0f}")
+        return seconds
 
-def leave(code: int) -> NoReturn:
-    """End the process now: no thread is joined, no ``atexit`` handler can hang."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(code)
-
-
-def _drop(record: logging.LogRecord) -> bool:  # noqa: ARG001 - logging's signature
-    return False
-
-
-def _seconds(word: str) -> float:
-    try:
-        seconds = float(word)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds <= _MOST_SECONDS:
-        raise argparse.ArgumentTypeError(f"must be a number of seconds, up to {_MOST_SECONDS:.0f}")
-    return seconds
-
-
-@contextlib.contextmanager
-def _progress(stream: TextIO, began: float) -> Iterator[Callable[[str], None]]:
-    """A line on a terminal with the seconds since ``began``; nothing elsewhere."""
-    if not stream.isatty():
-        yield lambda _: None
-        return
-
-    def show(words: str) -> None:
-        said = redact.printable(redact.text(words))
-        line = f"{time.monotonic() - began:3.0f} s  {said}" if said else ""
-        stream.write(f"\r\x1b[K{line[:78]}")
-        stream.flush()
-
-    try:
-        yield show
-    finally:
-        stream.write("\r\x1b[K")
-        stream.flush()
+    return parsed
 
 
 def _still_wrong(report: Report) -> str:
@@ -315,17 +215,3 @@ def _still_wrong(report: Report) -> str:
     failing = [finding for finding in report.findings if finding.level >= report.fail_level]
     first = next(iter(roots or failing), None)
     return f"still {first.subject} {first.id}" if first else "still no answer"
-
-
-def _wants_colour(stream: TextIO | OutputWrapper, options: dict[str, Any]) -> bool:
-    if options.get("no_color") or os.environ.get("NO_COLOR"):
-        return False
-    return bool(options.get("force_color")) or stream.isatty()
-
-
-def _can_encode(stream: TextIO | OutputWrapper) -> bool:
-    try:
-        "✓→…".encode(getattr(stream, "encoding", None) or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True

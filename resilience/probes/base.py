@@ -6,6 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import ClassVar
 
 from resilience.findings import Finding
@@ -37,6 +38,11 @@ class Deadline:
 def elapsed_ms(began: float) -> float:
     """Milliseconds since a ``time.perf_counter()`` value."""
     return round((time.perf_counter() - began) * 1000, 2)
+
+
+def utc_now() -> datetime:
+    """The time of day of this machine."""
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from django.db import Error as DatabaseError, connections
 
 from resilience.findings import Finding, Level
 from resilience.probes import network, targets, wire
-from resilience.probes.base import Deadline, Probe
+from resilience.probes.base import Deadline, Probe, utc_now
 from resilience.probes.conversation import Conversation
 from resilience.probes.database import own_connection
 from resilience.probes.sightings import Sightings, middle
@@ -27,17 +27,13 @@ _QUESTIONS = {
 }
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True)
 class Clocks(Probe):
     """The clocks of the databases and of Redis, compared with this machine's."""
 
     area = "tls"
     sightings: Sightings = field(kw_only=True, repr=False, compare=False)
-    now: Callable[[], datetime] = field(kw_only=True, repr=False, compare=False, default=_now)
+    now: Callable[[], datetime] = field(kw_only=True, repr=False, compare=False, default=utc_now)
 
     def run(self, deadline: Deadline) -> Iterator[Finding]:
         self.sightings.begin(self.subject)
@@ -115,12 +111,7 @@ def _caches() -> Iterator[Callable[[Deadline], _Answer]]:
 
 def _redis(target: targets.Target, deadline: Deadline) -> _Answer:
     with suppress(network.StageFailed, wire.Silent, wire.Foreign, wire.Ended, OSError):
-        if target.path:
-            sock = network.connect_unix(target.subject, target.path, deadline)
-        else:
-            addresses = network.resolve(target.subject, target.host, target.port, deadline)
-            sock = network.connect(target.subject, addresses, target.where, deadline)
-        with closing(wire.Wire(target, sock, deadline)) as line:
+        with closing(wire.Wire(target, wire.dial(target, deadline), deadline)) as line:
             conversation = Conversation(target.subject, target, line, deadline)
             conversation.start()
             list(conversation.authenticate())

@@ -16,7 +16,8 @@ from resilience.findings import Fact, Finding, Level
 from resilience.probes import deployment_details as details, deployment_page, network, tls
 from resilience.probes.base import Deadline, Probe
 from resilience.probes.discovery import through_proxy
-from resilience.probes.http import Answer, Client, NoAnswer, Site
+from resilience.probes.exchange import Answer, NoAnswer
+from resilience.probes.http import Client, Site
 
 SAMPLES = 3
 """How often the commit is asked for: behind a load balancer, perhaps of several replicas."""
@@ -164,11 +165,11 @@ class Deployment(Probe):
 
     def _ready(self, client: Client, deadline: Deadline) -> Iterator[Finding]:
         answer = client.ask("/readyz", deadline, headers={"Accept": "application/json"})
-        word = details.read(answer).get("status")
+        word = answer.document.get("status")
         if word not in _WORDS:
             yield from self._no_endpoint(answer)
             return
-        if set(details.read(answer)) > {"status"}:
+        if set(answer.document) > {"status"}:
             yield Finding(
                 "deploy.details-public",
                 Level.ERROR,
@@ -226,7 +227,7 @@ class Deployment(Probe):
                 "Set STATUS_TOKEN here and there to the same value, without quotes or blanks.",
             )
             return {}
-        return details.read(answer)
+        return answer.document
 
     def _ask_verbose(self, client: Client, deadline: Deadline) -> Answer:
         return client.ask(
@@ -251,7 +252,7 @@ class Deployment(Probe):
         seen = {details.commit_of(document)}
         with suppress(NoAnswer, network.StageFailed):  # one answer is enough
             for _ in range(SAMPLES - 1):
-                seen.add(details.commit_of(details.read(self._ask_verbose(client, deadline))))
+                seen.add(details.commit_of(self._ask_verbose(client, deadline).document))
         if "" in seen:
             yield self._unknown("the deployment has no variable that names its commit")
         others = sorted(each for each in seen if each and not details.same(each, self.commit))

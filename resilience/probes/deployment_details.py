@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
-from resilience.probes.http import Answer
-
 COMMIT = re.compile(r"[0-9a-fA-F]{7,64}")
-
-
-def read(answer: Answer) -> dict[str, Any]:
-    """The JSON object of an answer, an empty one for anything else."""
-    try:
-        found = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def commit_of(document: dict[str, Any]) -> str:

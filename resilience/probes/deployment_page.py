@@ -8,7 +8,8 @@ from urllib.parse import urljoin, urlsplit
 
 from resilience.findings import Finding, Level
 from resilience.probes.deployment_details import shown
-from resilience.probes.http import Answer, Site
+from resilience.probes.exchange import Answer
+from resilience.probes.http import Site
 
 _REDIRECTS = range(300, 400)
 _HSTS = "Strict-Transport-Security"

@@ -22,7 +22,7 @@ from resilience.probes import (
 )
 from resilience.probes.base import Deadline, Probe
 from resilience.probes.comparison import Comparison
-from resilience.probes.langsmith_api import Api
+from resilience.probes.exchange import Api
 from resilience.probes.langsmith_config import Config
 from resilience.probes.langsmith_static import found, stops
 from resilience.probes.langsmith_verdict import Verdict

@@ -18,7 +18,7 @@ from urllib.parse import urljoin, urlsplit
 
 from resilience.findings import Fact
 from resilience.probes import network
-from resilience.probes.langsmith_api import Answer, Api, NoAnswer
+from resilience.probes.exchange import Answer, Api, NoAnswer
 from resilience.probes.langsmith_config import Config, assign
 from resilience.probes.langsmith_static import REGIONS
 from resilience.tls.diagnosis import diagnose
@@ -29,6 +29,7 @@ _DENIED = (401, 403)
 _NO_ROUTE = (404, 405, 501)
 _NO_TENANT = (400, 422)
 _BOUNDARY = "nothing"
+_JSON = "application/json"
 _OVERLOADED = {408: "the request took too long", 429: "too many requests"}
 _SERVER = 500  # and above
 _BAD_REQUEST = 400
@@ -69,7 +70,7 @@ class Verdict:
             return  # FF_INFO_ENDPOINT_AUTH_REQUIRED of one's own
         if answer.is_fine and _VERSION.fullmatch(answer.word("version")):
             self.facts["version"] = answer.word("version")
-            ingest = answer.json.get("batch_ingest_config")
+            ingest = answer.document.get("batch_ingest_config")
             self._multipart = not isinstance(ingest, dict) or ingest.get(
                 "use_multipart_endpoint", True
             )
@@ -212,7 +213,7 @@ class Verdict:
         self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b""
     ) -> Answer:
         try:
-            return self._api.ask(method, path, headers, body)
+            return self._api.ask(method, path, {"Accept": _JSON, **(headers or {})}, body)
         except NoAnswer as failed:
             error = failed.error
         raise self._unanswered(error)
@@ -240,7 +241,7 @@ class Verdict:
             self._redirected(answer)
         if answer.status == _BAD_REQUEST and answer.is_html:
             self._https_instead()
-        via = answer.headers.get("via") or answer.headers.get("x-squid-error")
+        via = answer.header("Via") or answer.header("X-Squid-Error")
         if answer.status in _PROXY or (answer.is_html and answer.status in (_DENIED[1], 451)):
             self._proxy(f"answers with a page of its own (status {answer.status})", answer.status)
         if answer.status >= _SERVER and answer.is_html and via:

@@ -22,7 +22,6 @@ _SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # PostgreSQL: protocol, section 
 # report of ten servers that ends later.
 _CONNECT_SECONDS = 1.5
 _MOST = 16384  # bytes of one answer
-_READY = 220  # SMTP
 _OK = 200  # HTTP
 _AUTH = 407
 

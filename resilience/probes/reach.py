@@ -6,12 +6,12 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from resilience.findings import Fact
 from resilience.probes import network, preludes
-from resilience.probes.base import Deadline, Probe
+from resilience.probes.base import Deadline, Probe, utc_now
 from resilience.probes.comparison import Comparison
 from resilience.probes.endpoints import Endpoint
 from resilience.probes.sightings import Sightings
@@ -19,10 +19,6 @@ from resilience.tls import policy
 from resilience.tls.diagnosis import Diagnosis
 from resilience.tls.handshake import Handshake, shake
 from resilience.tls.trust import Trust
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
@@ -33,7 +29,7 @@ class Reach(Probe):
     endpoint: Endpoint = field(kw_only=True)
     sightings: Sightings = field(kw_only=True, repr=False, compare=False)
     comparison: Comparison = field(kw_only=True, repr=False, compare=False)
-    now: Callable[[], datetime] = field(kw_only=True, repr=False, compare=False, default=_now)
+    now: Callable[[], datetime] = field(kw_only=True, repr=False, compare=False, default=utc_now)
 
     def dial(self, deadline: Deadline) -> socket.socket:
         return preludes.connect(self.endpoint, deadline)

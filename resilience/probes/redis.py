@@ -8,7 +8,6 @@ a missing or needless password, which protocol 3 hides in HELLO.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
@@ -118,7 +117,7 @@ class Redis(Probe):
 
     def _stages(self, deadline: Deadline) -> Iterator[Finding]:
         target = self.target
-        line = wire.Wire(target, self._dial(deadline), deadline)
+        line = wire.Wire(target, wire.dial(target, deadline), deadline)
         conversation = Conversation(self.subject, target, line, deadline)
         try:
             conversation.start()
@@ -142,13 +141,6 @@ class Redis(Probe):
         took = f" in {facts['round_trip_ms']} ms" if "round_trip_ms" in facts else ""
         summary = f"{kind}{took}; {_describe(known, facts)}."
         yield Finding("redis.ok", Level.OK, self.subject, summary, facts=facts)
-
-    def _dial(self, deadline: Deadline) -> socket.socket:
-        target = self.target
-        if target.path:
-            return network.connect_unix(self.subject, target.path, deadline)
-        addresses = network.resolve(self.subject, target.host, target.port, deadline)
-        return network.connect(self.subject, addresses, target.where, deadline)
 
 
 def _pings(conversation: Conversation) -> list[float]:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from resilience.findings import Fact, Finding, Level
-from resilience.probes.base import Deadline, Probe
+from resilience.probes.base import Deadline, Probe, utc_now
 from resilience.tls import ladder, lifetimes, policy, stores
 from resilience.tls.certificate import read_all
 from resilience.tls.trust import Trust
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
@@ -23,7 +19,7 @@ class Stores(Probe):
 
     area = "tls"
     live = False
-    now: Callable[[], datetime] = field(kw_only=True, repr=False, compare=False, default=_now)
+    now: Callable[[], datetime] = field(kw_only=True, repr=False, compare=False, default=utc_now)
 
     def run(self, deadline: Deadline) -> Iterator[Finding]:  # noqa: ARG002 - it reads files only
         found = [*_faults(), *_empty(self.subject), *_exceptions(self.now), *_own(self.now())]

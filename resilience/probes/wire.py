@@ -14,7 +14,7 @@ from typing import Any
 
 from django.conf import settings
 
-from resilience.probes import services, targets
+from resilience.probes import network, services, targets
 from resilience.probes.base import Deadline
 
 Command = tuple[str, ...]
@@ -63,6 +63,14 @@ class Cut:
         self._timer.cancel()
         self._timer.join()
         self._sock.close()
+
+
+def dial(target: targets.Target, deadline: Deadline) -> socket.socket:
+    """A connection to where it listens. Raises StageFailed."""
+    if target.path:
+        return network.connect_unix(target.subject, target.path, deadline)
+    addresses = network.resolve(target.subject, target.host, target.port, deadline)
+    return network.connect(target.subject, addresses, target.where, deadline)
 
 
 class Wire:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from resilience.tls import policy
-from resilience.tls.trust import Problem, Trust
+from resilience.tls.reading import Problem
+from resilience.tls.trust import Trust
 
 _SSL = "ssl, urllib, smtplib, redis-py, aiohttp, httpx"
 READERS = {

@@ -1,46 +1,25 @@
-"""Whom we trust: the system's certificates, certifi's and the user's, as one immutable object.
-
-Nothing is taken from a store as a whole. Certificates are loaded one by one, so a broken block
-costs itself and not its file, and an image with a limited or empty store verifies all the same.
-"""
+"""Whom we trust: the system's certificates, certifi's and the user's, as one immutable object."""
 
 from __future__ import annotations
 
 import atexit
-import base64
-import binascii
 import hashlib
 import logging
 import os
-import re
 import shutil
 import ssl
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from resilience.env import regular
 from resilience.errors import InsecureExpired
 from resilience.tls import expiring, pinning
+from resilience.tls.reading import Problem, Reading
 
 logger = logging.getLogger("resilience.tls")
-
-# Where distributions keep their bundle, for a Python that was built on another one.
-_ELSEWHERE = (
-    "/etc/ssl/cert.pem",  # Alpine, Arch, Fedora 34 and later
-    "/etc/pki/tls/cert.pem",  # RHEL 9 and older
-    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu
-    "/etc/ssl/ca-bundle.pem",  # SUSE
-)
-_HASHED = re.compile(r"[0-9a-f]{8}\.\d+")  # what OpenSSL reads of a directory
-_BEGIN = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----")
-_CERTIFICATE = ("CERTIFICATE", "X509 CERTIFICATE")
-_LONGEST_PATH = 4096  # characters, PATH_MAX on Linux
 
 _folders: dict[int, Path] = {}  # process id -> where its bundle files are
 
@@ -50,14 +29,6 @@ class Source(NamedTuple):
 
     name: str
     certificates: int
-
-
-class Problem(NamedTuple):
-    """What was skipped: the finding id, ``FILE:LINE`` or the file, and what is wrong there."""
-
-    id: str
-    where: str
-    said: str
 
 
 class Insecure(NamedTuple):
@@ -109,21 +80,19 @@ class Trust:
         SSL_CERT_FILE and SSL_CERT_DIR name the system's, as for OpenSSL. Never raises for what a
         file holds or that it is missing: that is in ``problems``.
         """
-        reading = _Reading()
-        sources = []
-        for name, read in (("system", _system), ("certifi", _certifi)):
-            sources.append(Source(name, read(reading)))
+        read = Reading()
+        sources = [Source("system", read.system()), Source("certifi", read.certifi())]
         given = [ca for ca in cas if ca is not None]
         if given:
-            sources.append(Source("user", sum(_user(reading, ca) for ca in given)))
-        return cls(tuple(reading.certificates), tuple(sources), tuple(reading.problems))
+            sources.append(Source("user", sum(map(read.user, given))))
+        return cls(tuple(read.certificates), tuple(sources), tuple(read.problems))
 
     @classmethod
     def only(cls, *cas: str | os.PathLike[str]) -> Trust:
         """Nothing but these paths or PEM texts, as libpq trusts its ``sslrootcert``."""
-        reading = _Reading()
-        source = Source("user", sum(_user(reading, ca) for ca in cas))
-        return cls(tuple(reading.certificates), (source,), tuple(reading.problems))
+        read = Reading()
+        source = Source("user", sum(map(read.user, cas)))
+        return cls(tuple(read.certificates), (source,), tuple(read.problems))
 
     def context(self) -> ssl.SSLContext:
         """Make a client's context that checks the certificate and the name, and trusts only this.
@@ -201,123 +170,6 @@ class Trust:
                 file.write(text)
             Path(unfinished).replace(path)
         return path
-
-
-class _Reading:
-    """What has been read so far: DER certificates in order, each once, and the problems."""
-
-    def __init__(self) -> None:
-        self.certificates: dict[bytes, None] = {}
-        self.problems: list[Problem] = []
-        self._judge = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-    def broken(self, where: str, said: str) -> None:
-        self.problems.append(Problem("tls.bundle-broken", where, said))
-
-    def file(self, path: str | os.PathLike[str]) -> int:
-        """Take a file in; returns how many certificates it gave."""
-        where = os.fspath(path)
-        try:
-            content = regular.read(path)
-        except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
-            said = getattr(error, "strerror", None) or "not a path"
-            self.problems.append(Problem("tls.bundle-missing", where, said))
-            return 0
-        return self.text(content.decode("ascii", errors="replace"), where)
-
-    def text(self, text: str, where: str) -> int:
-        """Take PEM text in; returns how many certificates it gave."""
-        given = set()
-        seen = False
-        for line, label, der in _blocks(text):
-            seen = True
-            here = f"{where}:{line}"
-            if label not in _CERTIFICATE:
-                self.broken(here, f"a block {label}, not CERTIFICATE")
-            elif der is None:
-                self.broken(here, "the block has no end, or is not base64")
-            elif der in self.certificates or self._is_certificate(der):
-                self.certificates[der] = None
-                given.add(der)
-            else:
-                self.broken(here, "the block is not a certificate")
-        if not seen:
-            self.broken(where, "no PEM block; a DER file must be converted")
-        return len(given)
-
-    def _is_certificate(self, der: bytes) -> bool:
-        try:
-            self._judge.load_verify_locations(cadata=der)
-        except (ssl.SSLError, ValueError):  # ValueError: no bytes at all
-            return False
-        return True
-
-
-def _blocks(text: str) -> Iterator[tuple[int, str, bytes | None]]:
-    """Line, label and content of every block; None for a content that cannot be read.
-
-    A block ends at its own END line or where the next one begins, so one without an end, or an
-    END and a BEGIN on one line, does not take its neighbour along.
-    """
-    begins = list(_BEGIN.finditer(text))
-    ends = [begin.start() for begin in begins[1:]]
-    for begin, ends_at in zip_longest(begins, ends):
-        line = text.count("\n", 0, begin.start()) + 1
-        rest = text[begin.end() : ends_at]
-        content, end, _ = rest.partition(f"-----END {begin[1]}-----")
-        try:
-            der = base64.b64decode("".join(content.split()), validate=True) if end else None
-        except binascii.Error:
-            der = None
-        yield line, begin[1], der
-
-
-def _system(reading: _Reading) -> int:
-    paths = ssl.get_default_verify_paths()
-    file = _variable(reading, paths.openssl_cafile_env)
-    folders = _variable(reading, paths.openssl_capath_env)
-    given = 0
-    if file or Path(paths.openssl_cafile).is_file():
-        given = reading.file(file or paths.openssl_cafile)
-    for folder in (folders or paths.openssl_capath).split(os.pathsep):
-        given += _hashed(reading, folder, named=folders is not None)
-    if not (given or file or folders):
-        found = next(filter(os.path.isfile, _ELSEWHERE), None)
-        given = reading.file(found) if found else 0
-    return given
-
-
-def _variable(reading: _Reading, name: str) -> str | None:
-    value = os.environ.get(name)
-    if value == "":  # OpenSSL would look nowhere
-        reading.problems.append(Problem("tls.bundle-missing", name, "set, but to nothing"))
-    return value or None
-
-
-def _hashed(reading: _Reading, folder: str, *, named: bool) -> int:
-    before = len(reading.certificates)
-    try:
-        names = sorted(filter(_HASHED.fullmatch, os.listdir(folder)))  # noqa: PTH208 - as named
-    except OSError as error:
-        if named:
-            said = error.strerror or "cannot be read"
-            reading.problems.append(Problem("tls.bundle-missing", folder, said))
-        return 0
-    for name in names:
-        reading.file(Path(folder, name))
-    return len(reading.certificates) - before
-
-
-def _certifi(reading: _Reading) -> int:
-    import certifi  # noqa: PLC0415 - it may extract a file from a zip when asked for its place
-
-    return reading.file(certifi.where())
-
-
-def _user(reading: _Reading, ca: str | os.PathLike[str]) -> int:
-    if isinstance(ca, str) and (_BEGIN.search(ca) or "\n" in ca or len(ca) > _LONGEST_PATH):
-        return reading.text(ca, "the CA given as text")
-    return reading.file(ca)
 
 
 def _folder() -> Path:

@@ -6,19 +6,17 @@ import http.client
 import json
 import os
 import re
-import signal
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from tests.gunicorns import django_gunicorn
 from tests.processes import SECRET_KEY, example_project, run
 
 WORKERS = 2
@@ -183,34 +181,17 @@ def serving(
 ) -> Iterator[list[Worker]]:
     """Run it, with another engine of sessions if one is named; a Worker for each process."""
     write_settings(folder, engine, journal=journal)
-    log = folder / "gunicorn.log"
-    with log.open("wb") as output, socket.create_server(("127.0.0.1", 0)) as door:
-        call = "django.core.wsgi:get_wsgi_application()"
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "--bind", f"fd://{door.fileno()}", call],
-            cwd=folder,
-            env=_variables(folder, database, redis_url),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            pass_fds=[door.fileno()],
-            start_new_session=True,
-        )
-        workers: dict[int, Worker] = {}
+    workers: dict[int, Worker] = {}
+    with django_gunicorn(folder, _variables(folder, database, redis_url)) as (port, _):
         try:
-            _meet(workers, door.getsockname()[1])
+            _meet(workers, port)
             if len(workers) < WORKERS:
-                raise RuntimeError(f"gunicorn did not start:\n{log.read_text()[-2000:]}")
+                log = (folder / "gunicorn.log").read_text()
+                raise RuntimeError(f"gunicorn did not start:\n{log[-2000:]}")
             yield list(workers.values())
         finally:
             for worker in workers.values():
                 worker.close()
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(5)
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
 
 
 def _meet(workers: dict[int, Worker], port: int) -> None:

@@ -11,19 +11,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from resilience.cache.breaker import WINDOW, Breaker, State
 from resilience.cache.faults import Kind
+from tests.clock import Clock
 
 LETTERS = {"o": Kind.OUTAGE, "h": Kind.HARD_OUTAGE, "w": Kind.WRITE_OUTAGE, "r": Kind.READONLY}
 LETTERS["c"] = Kind.CONFIGURATION
 COUNTED = set(LETTERS.values())
 LETTERS |= {"s": Kind.SATURATION, "p": Kind.PERMISSION, "b": Kind.BUG}
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -16,15 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from resilience.cache.local import MISSING, OVERHEAD, LocalStore
 from resilience.cache.patterns import matcher
+from tests.clock import Clock
 from tests.servers import RedisServer, redis_server
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from resilience.management.command import without_our_logs
+from resilience.management.output import without_our_logs
 from resilience.probes.areas import probes_of
 from resilience.simulation.network import BlackHole, Refused, Silence
 from tests.processes import ROOT, SECRET_KEY, Ended, doctor, manage, run, write_project

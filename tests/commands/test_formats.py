@@ -16,7 +16,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from resilience.management.command import FORMATS
+from resilience.management.output import FORMATS
 from resilience.simulation.network import Refused
 from tests.commands.test_canary import CANARIES, assert_silent
 from tests.processes import ROOT, SECRET_KEY, Ended, doctor, example_project, manage, write_project

@@ -21,6 +21,7 @@ from resilience.components.registry import Registry
 from resilience.errors import ComponentUnavailable
 from tests.components.parts import MAKE, PART, Part, closed, hooks
 from tests.processes import ROOT, Ended, run
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -321,7 +322,8 @@ def test_a_celery_worker_that_stops(tmp_path):
     send = "import shop; shop.use.delay()"
     subprocess.run([sys.executable, "-c", send], cwd=tmp_path, env=variables, check=True)
     with worker(*celery, *options, cwd=tmp_path, env=variables) as process:
-        assert until(tmp_path / "used"), (tmp_path / "log").read_text()
+        used = tmp_path / "used"
+        assert until(lambda: used.exists() and used.read_text(), 20), (tmp_path / "log").read_text()
         process.send_signal(signal.SIGTERM)
         process.wait(10)
     used_in = (tmp_path / "used").read_text()
@@ -340,12 +342,3 @@ def worker(*command: str, cwd: Path, env: dict[str, str]) -> Any:
             if process.poll() is None:
                 process.kill()
             process.wait()
-
-
-def until(path: Path, limit: float = 20.0) -> bool:
-    ends = time.monotonic() + limit
-    while time.monotonic() < ends:
-        if path.exists() and path.read_text():
-            return True
-        time.sleep(0.02)
-    return False

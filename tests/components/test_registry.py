@@ -18,19 +18,12 @@ from resilience import env, redact
 from resilience.components.registry import Registry
 from resilience.components.spec import read
 from resilience.errors import ComponentUnavailable
+from tests.clock import Clock
 from tests.components.parts import MAKE, PART, Part, hooks, made
 
 KEY = "SHOP_LLM_KEY"
 OTHER = "SHOP_OTHER_KEY"
 CANARY = "canary-7f3a9c51d2"
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -18,8 +18,9 @@ from resilience.simulation.authority import Authority
 from resilience.simulation.proxy import Latency, Proxy
 from tests.container import contents, context, site
 from tests.container.engines import Ended, Engine
-from tests.servers import HOST, PostgresServer, redis_server
+from tests.servers import HOST, PostgresServer, free_port, redis_server
 from tests.services import LangSmith
+from tests.waiting import until
 
 IN_FLIGHT = 4  # requests at SIGTERM: as many as one worker has threads
 SLOW = 0.4  # seconds that every reply of the database takes meanwhile
@@ -100,7 +101,7 @@ def healthy(setting: Setting) -> str:
         beside = setting.engine.once(*setting.health, variables=port)
         seconds = time.monotonic() - began
         assert beside.code == 0, beside.err
-    port = {"PORT": str(site.free_port())}
+    port = {"PORT": str(free_port())}
     alone = setting.engine.once(*setting.health, variables=port)
     assert alone.code == 1, f"without a server it ends with {alone.code}: {alone.err}"
     return f"{' '.join(setting.health)}: 0 in {seconds:.1f} s, and 1 without a server"
@@ -224,7 +225,7 @@ def _under_load(setting: Setting, **more: str) -> tuple[list[int | str], int | N
             database.fault = Latency(SLOW)
             before = database.connections
             requests = [_Request(served) for _ in range(IN_FLIGHT)]
-            _until(lambda: database.connections >= before + IN_FLIGHT)
+            assert until(lambda: database.connections >= before + IN_FLIGHT, 10.0)
             time.sleep(SETTLE)  # a health probe may have been one of them
             early = [request.answer for request in requests if request.answer is not None]
             assert not early, f"answered before SIGTERM: {early}"
@@ -261,13 +262,6 @@ def _stopped(served: site.Site) -> tuple[int | None, float]:
     """Send SIGTERM; exit status and seconds as ``site.ended``."""
     served.running.terminate()
     return site.ended(served.running, site.STOP_WITHIN)
-
-
-def _until(is_true: Any, within: float = 10.0) -> None:
-    deadline = time.monotonic() + within
-    while not is_true():
-        assert time.monotonic() < deadline, f"not within {within:g} s"
-        time.sleep(0.01)
 
 
 def _done(ended: Ended) -> str:

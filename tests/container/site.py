@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.container.engines import Engine, Running
-from tests.servers import HOST, PostgresServer, RedisServer
+from tests.servers import HOST, PostgresServer, RedisServer, free_port
 from tests.services import OpenAI
 
 DOMAIN = "opsproject.example"
@@ -72,11 +71,6 @@ def variables(
         "STATUS_TOKEN": secrets.token_urlsafe(32),
         "WEB_CONCURRENCY": "2",
     }
-
-
-def free_port() -> int:
-    with socket.create_server((HOST, 0)) as unused:
-        return int(unused.getsockname()[1])
 
 
 def ask(port: int, path: str, headers: Mapping[str, str], within: float = 5.0) -> int:

@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.processes import ROOT
+from tests.processes import ROOT, serve
 
 TOKEN = "correct-horse-battery-staple"
 START_WITHIN = 20.0  # seconds
@@ -155,32 +154,22 @@ def serving(folder: Path, server: str, *options: str, **settings: Any) -> Iterat
         (folder / f"site_{name}.py").write_text(text)
     (folder / "gunicorn.conf.py").write_text(GUNICORN)
     log = folder / "server.log"
-    with log.open("wb") as output, socket.create_server(("127.0.0.1", 0)) as door:
+    with socket.create_server(("127.0.0.1", 0)) as door:
         module, *arguments = SERVERS[server]
         listening = ["--bind", f"fd://{door.fileno()}", "--no-control-socket"]
         if module == "uvicorn":  # it takes any --fd for a unix socket, and each answer 40 ms then
             listening = ["--port", "0", "--no-access-log"]
-        process = subprocess.Popen(
+        with serve(
             [sys.executable, "-m", module, *listening, *options, *arguments],
+            log=log,
+            patience=3.0,  # its workers may wait for whatever
             cwd=folder,
             env=_variables(folder, settings),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
             pass_fds=[door.fileno()],
-            start_new_session=True,
-        )
-        site = Site(door.getsockname()[1] if module == "gunicorn" else 0, process)
-        try:
+        ) as process:
+            site = Site(door.getsockname()[1] if module == "gunicorn" else 0, process)
             _wait_for(site, log)
             yield site
-        finally:
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(3)
-            with suppress(ProcessLookupError):  # its workers may wait for whatever
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
 
 
 def _wait_for(site: Site, log: Path) -> None:

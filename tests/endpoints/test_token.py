@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from resilience.endpoints import guesses, token
 from resilience.endpoints.guesses import CLIENTS, LONGEST_DELAY, QUIET, Guesses
+from tests.clock import Clock
 
 TOKEN = "correct-horse-battery-staple"
 
@@ -78,13 +79,6 @@ def test_no_other_text_is_a_cookie(value):
 
 
 # ── guesses ─────────────────────────────────────────────────────────────────────────────────────
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_the_time_to_wait_grows_up_to_a_bound():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,8 @@ import requests
 
 from resilience.components.langsmith import FLUSH
 from resilience.simulation.authority import Authority
-from tests.processes import ROOT, SECRET_KEY, Ended, example_project, manage, run
+from tests.processes import ROOT, SECRET_KEY, Ended, example_project, manage, run, serve
+from tests.servers import free_port
 from tests.services import LangSmith, OpenAI
 
 OPENAI_KEY, LANGSMITH_KEY = "sk-canary-0123456789", "lsv2_canary_0123456789"
@@ -57,27 +57,16 @@ def variables(openai: OpenAI, langsmith: LangSmith) -> dict[str, str]:
 @contextmanager
 def gunicorn(log: Path, **more: str) -> Iterator[str]:
     """The example project in its own server, as its container runs it, until the block ends."""
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "gunicorn", "opsproject.wsgi", "--bind", f"127.0.0.1:{port}"]
     config = ["--config", str(ROOT / "gunicorn.conf.py")]
     environment = {"SECRET_KEY": SECRET_KEY, "DEBUG": "true", "PYTHONPATH": str(ROOT), **more}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*command, *config],
-            cwd=example_project(),
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
-    try:
+    with serve(
+        [*command, *config], log=log, patience=20, cwd=example_project(), env=environment
+    ) as process:
         url = f"http://127.0.0.1:{port}"
         _await(url, process, log)
         yield url
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def _await(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
-import subprocess
 import sys
 import time
 import urllib.error
@@ -16,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.gunicorns import django_gunicorn
 from tests.processes import SECRET_KEY, example_project, run
 
 TOKEN = "token-of-the-status-page-0123456789"
@@ -168,32 +167,10 @@ def serving(folder: Path, *, apps: str = "", **variables: str) -> Iterator[Site]
     prepared = run(sys.executable, "-c", PREPARE, variables=environment, cwd=folder)
     assert prepared.code == 0, prepared.err
     sessions = json.loads(prepared.out)
-    with (
-        (folder / "gunicorn.log").open("wb") as output,
-        socket.create_server(("127.0.0.1", 0)) as door,
-    ):
-        call = "django.core.wsgi:get_wsgi_application()"
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "--bind", f"fd://{door.fileno()}", call],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            pass_fds=[door.fileno()],
-            start_new_session=True,
-        )
-        try:
-            site = Site(door.getsockname()[1], process.pid, folder, sessions)
-            _until_ready(site)
-            yield site
-        finally:
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(5)
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    with django_gunicorn(folder, environment) as (port, pid):
+        site = Site(port, pid, folder, sessions)
+        _until_ready(site)
+        yield site
 
 
 def _until_ready(site: Site) -> None:

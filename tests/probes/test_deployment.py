@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from http.client import HTTPMessage
 from pathlib import Path
@@ -20,6 +21,7 @@ from resilience.findings import Finding, Level
 from resilience.probes import deployment, deployment_details, http
 from resilience.probes.base import Deadline
 from resilience.probes.deployment import Deployment
+from resilience.probes.exchange import Answer
 from resilience.probes.http import Site, read_site
 from resilience.simulation.authority import Authority
 from resilience.simulation.network import Garbage, Refused, Silence
@@ -503,9 +505,9 @@ def test_replicas_of_two_commits(site, monkeypatch):
     """In the middle of a deploy the load balancer sends some requests to the old one."""
     answers = [details(COMMIT), details(OTHER), details(COMMIT)]
 
-    def verbose(self: Deployment, client: http.Client, deadline: Deadline) -> http.Answer:
+    def verbose(self: Deployment, client: http.Client, deadline: Deadline) -> Answer:
         answer = client.ask("/readyz", deadline)
-        return answer._replace(body=answers.pop(0).encode())
+        return replace(answer, body=answers.pop(0).encode())
 
     monkeypatch.setattr(Deployment, "_ask_verbose", verbose)
     [found] = examine(site, token=TOKEN, commit=COMMIT)
@@ -535,7 +537,7 @@ JSON = st.recursive(
 @given(JSON)
 def test_any_document_is_read_without_a_crash(document):
     body = json.dumps(document).encode()
-    read = deployment_details.read(http.Answer(200, HTTPMessage(), body, 1.0))
+    read = Answer(200, HTTPMessage(), body).document
     assert isinstance(deployment_details.commit_of(read), str)
     assert all(isinstance(each, str) for each in deployment_details.roots(read))
 

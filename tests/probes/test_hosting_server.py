@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pytest
 from resilience import boot
 from resilience.findings import Level
 from resilience.probes import hosting_server as server, listening
+from tests.gunicorns import is_listening
 from tests.probes.hosting_parts import (
     FLY,
     HEROKU,
@@ -26,6 +25,9 @@ from tests.probes.hosting_parts import (
     run,
     write,
 )
+from tests.processes import serve
+from tests.servers import HOST, free_port
+from tests.waiting import until
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid inode\n"
 
@@ -179,27 +181,12 @@ def test_the_server_of_a_container_is_near_its_first_process(tmp_path, parents, 
 @pytest.fixture
 def child(tmp_path: Path) -> Iterator[tuple[int, int]]:
     """A real gunicorn on a port of its own: its process id and port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     (tmp_path / "shop.py").write_text("def application(environ, start): ...\n")
-    started = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "shop", "-b", f"127.0.0.1:{port}", "-c", os.devnull],
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        until = time.monotonic() + 10
-        while time.monotonic() < until:
-            with socket.socket() as sock:
-                if sock.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
+    port = free_port()
+    command = [sys.executable, "-m", "gunicorn", "shop", "-b", f"{HOST}:{port}", "-c", os.devnull]
+    with serve(command, log=tmp_path / "log", cwd=tmp_path) as started:
+        assert until(lambda: is_listening(port), 10)
         yield started.pid, port
-    finally:
-        started.terminate()
-        started.wait(10)
 
 
 def test_a_real_server_is_found_with_its_port(child):

@@ -10,7 +10,6 @@ import re
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -32,6 +31,7 @@ from tests.servers import (
     redis_with_databases,
     redis_with_password,
 )
+from tests.waiting import until
 
 PASSWORD = "correct-horse/battery@staple"
 OURS = "resilience.cache.ResilientCache"
@@ -378,10 +378,7 @@ def only(url: str) -> Finding:
 
 
 def wait_for(reached: Callable[[], bool], seconds: float = 10.0) -> None:
-    ends = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < ends, "the state did not come"
-        time.sleep(0.02)
+    assert until(reached, seconds), "the state did not come"
 
 
 def is_refused(server: RedisServer, word: str) -> bool:

@@ -20,6 +20,7 @@ from resilience.findings import Finding, Level
 from resilience.probes import runner
 from resilience.probes.base import STAGE_SECONDS, Deadline, Probe
 from resilience.simulation.network import BlackHole
+from tests.clock import Clock
 
 SHORT = 0.3  # seconds until a deadline that is meant to pass
 LATE = 0.5  # seconds a run may be late on a busy machine
@@ -62,13 +63,6 @@ def raising(error: BaseException) -> Callable[[], object]:
 
 
 # ── the clock ───────────────────────────────────────────────────────────────────────────────────
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_deadline__counts_down_and_never_below_zero():

@@ -357,7 +357,7 @@ def test_a_process_that_trusts_nobody(monkeypatch, tmp_path):
         openssl_cafile=str(tmp_path / "none"), openssl_capath=str(tmp_path)
     )
     monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: nothing)
-    monkeypatch.setattr("resilience.tls.trust._ELSEWHERE", ())
+    monkeypatch.setattr("resilience.tls.reading._ELSEWHERE", ())
     with Web(leaf()) as server:
         (found,) = examine(endpoint(server))
         assert (found.id, "Not one certificate" in found.summary) == ("tls.empty-store", True)

@@ -55,7 +55,7 @@ def store(request, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     machine = ssl.get_default_verify_paths()
     nothing = machine._replace(openssl_cafile=str(tmp_path / "none"), openssl_capath="/none")
     monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: nothing)
-    monkeypatch.setattr("resilience.tls.trust._ELSEWHERE", ())
+    monkeypatch.setattr("resilience.tls.reading._ELSEWHERE", ())
     (tmp_path / "certifi.pem").write_text(PUBLIC.pem)
     monkeypatch.setattr(certifi, "where", lambda: str(tmp_path / "certifi.pem"))
     policy.use(Policy(ca=ROOT.pem))

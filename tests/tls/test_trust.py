@@ -19,8 +19,9 @@ import requests
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from resilience.simulation.authority import Authority
-from resilience.tls import trust as module
-from resilience.tls.trust import Problem, Source, Trust
+from resilience.tls import reading
+from resilience.tls.reading import Problem
+from resilience.tls.trust import Source, Trust
 from tests.processes import ROOT, run
 from tests.tls.pki import Web
 
@@ -159,7 +160,7 @@ def test_a_directory_of_the_system_is_read_by_hash_names_only(theirs, empty_syst
 def test_another_distributions_place_is_found(ours, monkeypatch, tmp_path):
     """A Python that was built elsewhere looks where this image keeps nothing."""
     bundle = ours.write_ca(tmp_path / "bundle.pem")
-    monkeypatch.setattr(module, "_ELSEWHERE", (str(tmp_path / "none.pem"), str(bundle)))
+    monkeypatch.setattr(reading, "_ELSEWHERE", (str(tmp_path / "none.pem"), str(bundle)))
     assert Trust.load().sources[0] == Source("system", 0), "SSL_CERT_DIR says where to look"
     monkeypatch.delenv("SSL_CERT_DIR")
     assert Trust.load().sources[0] == Source("system", 1)

@@ -11,7 +11,8 @@ from django.core.management.base import CommandError, CommandParser
 
 from resilience import catalogue, redact
 from resilience.errors import UsageError
-from resilience.management.command import USAGE, ReportCommand, argument, write
+from resilience.management.command import ReportCommand, argument
+from resilience.management.output import USAGE, write
 from resilience.probes import deployment
 from resilience.probes.areas import AREAS, STAGES, named, probes_of
 from resilience.probes.base import Probe

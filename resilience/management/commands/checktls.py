@@ -11,7 +11,8 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from resilience.management.command import USAGE, ReportCommand, argument
+from resilience.management.command import ReportCommand, argument
+from resilience.management.output import USAGE
 from resilience.probes import tls
 from resilience.probes.base import Probe
 from resilience.probes.discovery import through_proxy

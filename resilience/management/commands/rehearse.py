@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
@@ -15,7 +14,8 @@ from django.core.management.base import CommandError, CommandParser
 from resilience import hosting, redact
 from resilience.errors import UsageError
 from resilience.findings import Report
-from resilience.management.command import USAGE, ReportCommand, argument, print_report
+from resilience.management.command import ReportCommand, argument, seconds_to
+from resilience.management.output import USAGE, print_report
 from resilience.rehearse import runner, scenarios
 from resilience.rehearse.platforms import PLATFORMS
 from resilience.rehearse.table import render
@@ -57,7 +57,7 @@ class Command(ReportCommand):
         )
         parser.add_argument(
             "--duration",
-            type=_duration,
+            type=seconds_to(_LONGEST),
             default=_DURATION,
             metavar="SECONDS",
             help="how long requests come in each scenario (%(default).0f)",
@@ -113,13 +113,3 @@ def _path(word: str) -> str:
     if not word.startswith("/") or not word.isprintable() or " " in word:
         raise ArgumentTypeError("a path begins with / and has no spaces")
     return word
-
-
-def _duration(word: str) -> float:
-    try:
-        seconds = float(word)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds <= _LONGEST:
-        raise ArgumentTypeError(f"must be a number of seconds, up to {_LONGEST:.0f}")
-    return seconds
