@@ -37,6 +37,7 @@ class Downtime:
     def late(self) -> exceptions.TimeoutError:
         """The cause while a dial has not ended, or could not begin."""
         return exceptions.TimeoutError(
-            f"no connection to {self._server.where} within {self._server.connect_timeout:g} s, "
-            "the name is still being resolved or other dials take up every place"
+            f"no connection to {self._server.where} so far ({self._server.connect_timeout:g} s at "
+            "most): it says nothing, its name is still being resolved, or other dials take up "
+            "every place"
         )

@@ -78,6 +78,7 @@ COMPUTED = {
     "probes.surroundings": "domains of its table",
     "tls.policy": "Trust",
     "tls.stores": "Trust",
+    "tls.reading": "Trust",
     "tls.trust": "Trust",
 }
 # What a rehearsal reads and writes is the environment that it makes for the project.
