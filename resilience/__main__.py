@@ -123,10 +123,18 @@ def _find_settings_module() -> None:
 
 
 def _failed(error: BaseException) -> Finding:
+    hint = (
+        "Correct this place, or what the message names in your settings; python -m django check "
+        f"--settings {_settings_module()} shows the whole traceback."
+    )
+    if "Error loading psycopg" in str(error):  # Django's words, which name no package of an index
+        hint = (
+            "Run pip install 'django-resilience-ops[postgres]', which brings psycopg, and add that "
+            "to your requirements."
+        )
     return _setup_failed(
         f"Django does not start: {redact.exception(error)}",
-        "Correct this place, or what the message names in your settings; python -m django check "
-        f"--settings {_settings_module()} shows the whole traceback.",
+        hint,
         places.of_error(error),
         {"traceback": places.trace(error)},
     )

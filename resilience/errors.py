@@ -81,7 +81,8 @@ class EnvError(ResilienceError):
 
     def bare(self) -> Self:
         """Itself, without the frames and exceptions whose variables hold what was refused."""
-        self.__cause__ = self.__context__ = self.__traceback__ = None
+        error: BaseException = self
+        error.__cause__ = error.__context__ = error.__traceback__ = None
         return self
 
     def __str__(self) -> str:

@@ -1,15 +1,17 @@
-"""Adoption step 1: the built wheel on a fresh ``startproject``, one line in INSTALLED_APPS."""
+"""Each step of adoption with the built wheel on a fresh ``startproject``, and what breaks it.
+
+tests/packaging/test_adopt_page.py follows the page; here is what a page does not show.
+"""
 
 from __future__ import annotations
 
 import subprocess
-import sys
-import venv
 from pathlib import Path
 
 import django
 import pytest
 
+from tests.packaging import built
 from tests.processes import ROOT, Ended, run
 from tests.servers import redis_with_password
 
@@ -19,27 +21,9 @@ VERDICT = f"{'FAIL: 1 error,' if ROOTS else 'PASS: 0 errors,'}"
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT],
-        check=True,
-        capture_output=True,
-    )
-    return next(folder.glob("*.whl"))
-
-
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> str:
+def python() -> str:
     """An environment that has the wheel itself; its dependencies are those of the tests."""
-    folder = tmp_path_factory.mktemp("environment")
-    venv.create(folder, with_pip=False, symlinks=True)
-    site = next(folder.glob("lib/python*/site-packages"))
-    installing = [sys.executable, "-m", "pip", "install", "--no-deps", "--quiet"]
-    subprocess.run([*installing, "--target", site, wheel], check=True, capture_output=True)
-    ours = [place for place in sys.path if place.endswith("site-packages")]
-    (site / "tests.pth").write_text("\n".join(ours))
-    return str(folder / "bin" / "python")
+    return built.python()
 
 
 @pytest.fixture

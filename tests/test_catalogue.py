@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.core.management import call_command
 
 from resilience import catalogue
 from resilience.errors import UsageError
@@ -272,6 +274,13 @@ def test_explain_gives_the_entry_under_its_id():
     assert catalogue.explain("redis.auth-missing") == (
         "redis.auth-missing\n\n" + catalogue.entries()["redis.auth-missing"]
     )
+
+
+@entry_of_each_id
+def test_the_command_explains_every_id(identifier, entry):
+    out = io.StringIO()
+    call_command("checkdeploy", "--explain", identifier, stdout=out)
+    assert out.getvalue() == f"{identifier}\n\n{entry}\n"
 
 
 def test_explain_knows_an_id_as_django_writes_it():

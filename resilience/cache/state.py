@@ -36,7 +36,7 @@ from resilience.errors import CacheUnavailable
 if TYPE_CHECKING:
     from resilience.cache.options import Options
 
-state_changed = Signal()
+state_changed: Signal = Signal()
 """Sent when a role of an alias opens or closes, in the thread that saw it.
 
 With ``alias`` (the sender too), ``role`` ("read" or "write"), ``old``, ``new`` and ``why``.

@@ -18,6 +18,9 @@ from resilience.components.spec import Spec, refs
 from resilience.env import sources
 from resilience.errors import EnvError
 
+# What backends of ours need, by module. Our requirements say it, so no declaration has to.
+_EXTRAS = {"resilience.components.langsmith": "langsmith"}
+
 
 @dataclass(frozen=True)
 class Need:
@@ -97,13 +100,17 @@ def _package(text: str) -> Need:
 
 def _backend(spec: Spec) -> Iterator[Need]:
     """The top module of BACKEND: looking further down would import it."""
-    top = spec.backend.partition(".")[0]
+    extra = _EXTRAS.get(spec.backend.rpartition(".")[0], "")
+    top = extra or spec.backend.partition(".")[0]
     if top in sys.modules:
         return
     try:
         found = find_spec(top)
     except (ImportError, ValueError):  # a finder that fails says nothing about the module
         return
-    if found is None:
+    if found is None and extra:
+        fix = f"Run pip install 'django-resilience-ops[{extra}]', and add it to your requirements."
+        yield Need("package", top, "", f"the package {top} is not installed", fix)
+    elif found is None:
         problem = f"the module {top} of its BACKEND is not installed"
         yield Need("package", top, "", problem, "Install the package that has it.")

@@ -256,7 +256,7 @@ class Registry(Lifecycle):
                 flight.landed.set_result(outcome)
 
 
-components = Registry(at_the_end=closing.at_the_end)
+components: Registry = Registry(at_the_end=closing.at_the_end)
 """The components of this process."""
 
 os.register_at_fork(after_in_child=components.after_fork)

@@ -12,7 +12,7 @@ from django.dispatch import Signal
 from resilience.cache.worker import Worker
 from resilience.findings import Finding, Level
 
-subject_changed = Signal()
+subject_changed: Signal = Signal()
 """Sent after a run whose level is another than that of the run before, in a thread of its own.
 
 With ``subject`` (the sender too), ``old`` (None at first), ``new``, ``finding`` (the worst one of

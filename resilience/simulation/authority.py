@@ -11,7 +11,9 @@ try:
     import trustme
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        "resilience.simulation.authority needs trustme: pip install trustme", name="trustme"
+        "resilience.simulation.authority needs trustme: "
+        "pip install 'django-resilience-ops[rehearse]'",
+        name="trustme",
     ) from error
 
 if TYPE_CHECKING:

@@ -70,7 +70,7 @@ class FakeLangSmith(Service):
     ) -> None:
         super().__init__(key, host=host, port=port, tls=tls)
         self.prefix = prefix
-        self.answers = dict(answers or {})
+        self.answers: dict[str, Answer] = dict(answers or {})
         self.workspace = workspace
         self.needs_workspace = needs_workspace
         self.info_needs_key = info_needs_key

@@ -125,9 +125,10 @@ class FakeRedis(Listener):
         tls: ssl.SSLContext | None = None,
     ) -> None:
         super().__init__(host=host, port=port, tls=tls)
-        self.replies = {name.upper(): reply for name, reply in (replies or {}).items()}
+        said = (replies or {}).items()
+        self.replies: dict[str, Reply] = {name.upper(): reply for name, reply in said}
         self.default = default
-        self.errors = {name.upper(): text for name, text in (errors or {}).items()}
+        self.errors: dict[str, str] = {name.upper(): text for name, text in (errors or {}).items()}
         self.delay = delay
         self.resp3 = resp3
         self.commands: list[str] = []

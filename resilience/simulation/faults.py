@@ -52,11 +52,11 @@ class Flow:
         sink: socket.socket,
         total: dict[Direction, int],
     ) -> None:
-        self.is_reply = direction == "down"
+        self.is_reply: bool = direction == "down"
         self.source = source
         self.sink = sink
-        self.sent = 0
-        self.over = asyncio.Event()
+        self.sent: int = 0
+        self.over: asyncio.Event = asyncio.Event()
         self._direction = direction
         self._total = total
 
@@ -109,7 +109,7 @@ class Refuse(Fault):
     As when the server's process was killed.
     """
 
-    door = "closed"
+    door: ClassVar[Door] = "closed"
 
     def strike(self, line: Line) -> None:
         line.end()
@@ -141,7 +141,7 @@ class BlackHole(Silence):
     it with the next SYN: the kernel repeats it after 1 s, 3 s, 7 s.
     """
 
-    door = "deaf"
+    door: ClassVar[Door] = "deaf"
 
 
 @dataclass(frozen=True)

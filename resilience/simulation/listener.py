@@ -39,9 +39,9 @@ class Listener:
         self, *, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
     ) -> None:
         self.host = host
-        self.port = port
+        self.port: int = port
         self.tls = tls
-        self.connections = 0
+        self.connections: int = 0
         self._lock = threading.Lock()
         self._live: dict[threading.Thread, socket.socket] = {}
         self._stopping = threading.Event()

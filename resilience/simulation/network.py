@@ -23,7 +23,7 @@ class _Port:
 
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0) -> None:
         self.host = host
-        self.port = port
+        self.port: int = port
         self._held = ExitStack()
 
     @property

@@ -82,10 +82,10 @@ class Proxy:
         port: int = 0,
         fault: Fault | None = None,
     ) -> None:
-        self.target = (target_host, target_port)
+        self.target: tuple[str, int] = (target_host, target_port)
         self.host = host
-        self.port = port
-        self.connections = 0
+        self.port: int = port
+        self.connections: int = 0
         self._fault = fault or Fault()
         self._total: dict[Direction, int] = {"up": 0, "down": 0}
         self._lines: set[Line] = set()

@@ -43,7 +43,7 @@ class RedisServer:
 
     def __init__(self, directory: Path, *, tls: Authority | None = None) -> None:
         self.tls = tls
-        self.port = 0
+        self.port: int = 0
         self._directory = directory
         self._home = directory
         self._process: subprocess.Popen[bytes] | None = None

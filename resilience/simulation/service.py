@@ -57,9 +57,9 @@ class Service(Listener):
         super().__init__(host=host, port=port, tls=tls)
         self.key = key
         self.requests: list[Request] = []
-        self.delay = 0.0
+        self.delay: float = 0.0
         self.status = 200
-        self.changed = threading.Condition()
+        self.changed: threading.Condition = threading.Condition()
 
     @property
     def origin(self) -> str:

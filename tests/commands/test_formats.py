@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -20,6 +19,9 @@ from resilience.management.output import FORMATS
 from resilience.simulation.network import Refused
 from tests.commands.test_canary import CANARIES, assert_silent
 from tests.processes import ROOT, SECRET_KEY, Ended, doctor, example_project, manage, write_project
+from tests.render.test_github import commands
+from tests.render.test_json import wrong_keys
+from tests.render.test_junit import SCHEMA
 
 BROKEN = "import os\nint(os.environ['INNOCENT'])\n"
 
@@ -31,13 +33,15 @@ def nobody() -> Iterator[int]:
 
 
 def readable(form: str, out: str) -> bool:
-    """Whether it is what the format promises."""
+    """Whether it is what the format promises, by its schema or a reader that is not ours."""
     if form == "json":
-        return "findings" in json.loads(out)
+        return not wrong_keys(json.loads(out))
     if form == "junit":
-        return ET.fromstring(out).tag == "testsuites"  # noqa: S314 - our own
+        return SCHEMA.is_valid(out)
     if form == "github":
-        return "::stop-commands::" in out and out.rstrip().splitlines()[-1].endswith(")")
+        names = [command.name for command in commands(out)]
+        assert set(names) <= {"error", "warning", "notice", "group", "endgroup"}
+        return "group" in names and out.rstrip().splitlines()[-1].endswith(")")
     return out.rstrip().splitlines()[-1].startswith(("PASS", "FAIL", "TIMEOUT"))
 
 
@@ -45,9 +49,9 @@ COMMANDS: list[tuple[list[str], int, tuple[str, ...]]] = [
     (["checkdeploy", "redis"], 1, FORMATS),
     (["checkdeploy", "env", "hosting"], 0, ("junit", "github")),
     (["checkdeploy", "--url", "http://127.0.0.1:{port}"], 1, ("text", "github")),
-    (["checkredis"], 1, ("junit",)),
-    (["checktls", "127.0.0.1:{port}"], 1, ("github",)),
-    (["auditimports", "json"], 0, ("junit",)),
+    (["checkredis"], 1, FORMATS),
+    (["checktls", "127.0.0.1:{port}"], 1, FORMATS),
+    (["auditimports", "json"], 0, FORMATS),
 ]
 
 
@@ -78,6 +82,23 @@ def test_settings_that_raise_are_told_in_every_format(form, tmp_path):
     assert (ended.code, readable(form, ended.out)) == (1, True)
     assert "django.setup-failed" in ended.out
     assert_silent(ended, CANARIES[0])
+
+
+@pytest.mark.parametrize(
+    ("form", "broken"),
+    [
+        ("json", ('"verdict"', '"result"')),
+        ("junit", ("<testsuites ", "<testsuite ")),
+        ("github", ("::group::", "##group")),
+        ("text", ("PASS", "Done")),
+    ],
+)
+def test_what_is_no_such_format__twin(form, broken):
+    out = manage("checkdeploy", "hosting", "--format", form).out
+    assert readable(form, out)
+    assert broken[0] in out
+    changed = out.replace(*broken).replace("</testsuites", f"</{broken[1][1:-1]}")
+    assert not readable(form, changed)
 
 
 # ── --url ───────────────────────────────────────────────────────────────────────────────────────

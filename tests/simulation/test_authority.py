@@ -97,5 +97,7 @@ def test_verifies_strictly_too(authority):
 def test_without_trustme_the_import_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "trustme", None)
     monkeypatch.delitem(sys.modules, "resilience.simulation.authority")
-    with pytest.raises(ModuleNotFoundError, match="pip install trustme"):
+    with pytest.raises(
+        ModuleNotFoundError, match=r"pip install 'django-resilience-ops\[rehearse\]'"
+    ):
         importlib.import_module("resilience.simulation.authority")
