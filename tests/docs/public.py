@@ -1,32 +1,8 @@
-"""What other projects may import: everything else may change without a word."""
+"""What the page of the Python API says of names without a docstring of their own."""
 
 from __future__ import annotations
 
-NAMES = {
-    "resilience.env": (
-        "load str secret bool int float list url db ref declared snapshot Declared Ref Snapshot "
-        "collecting placeholder_in reset"
-    ).split(),
-    "resilience.cache": "ResilientCache status force state_changed".split(),
-    "resilience.cache.signing": ["SignedPickleSerializer"],
-    "resilience.components": "components override_component Status".split(),
-    "resilience.components.langsmith": ["Client"],
-    "resilience.errors": (
-        "ResilienceError CacheUnavailable ComponentUnavailable InsecureExpired UsageError EnvError "
-        "MissingVariable InvalidVariable BrokenSource"
-    ).split(),
-    "resilience.tls.policy": ["trust_of"],
-    "resilience.audit": "scan trace".split(),
-    "resilience.health.monitor": "snapshot ask check_now".split(),
-    "resilience.health.signals": ["subject_changed"],
-    "resilience.history.heartbeat": ["start"],
-    "resilience.endpoints.draining": ["when"],
-    "resilience.middleware": ["HealthMiddleware"],
-    "resilience.simulation.proxy": (
-        "Proxy Fault Refuse BlackHole Silence Latency Trickle Bandwidth Reset Truncate Garbage"
-    ).split(),
-}
-# What has no docstring of its own.
+ELSEWHERE = {"resilience.admin"}  # on the page of the status page
 SAID = {
     "resilience.cache.signing.SignedPickleSerializer": (
         "Pickles with a signature: the SERIALIZER of OPTIONS."

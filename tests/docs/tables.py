@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from importlib import import_module
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from resilience.probes.areas import AREAS
 from resilience.probes.base import Probe
 from resilience.tls.policy import Policy
 from tests.docs import public, variables
+from tests.packaging import surface
 from tests.processes import ROOT
 
 PAGES = ROOT / "docs" / "reference"
@@ -207,8 +209,10 @@ def _variables() -> str:
 
 def _public() -> str:
     parts = []
-    for module, names in public.NAMES.items():
-        rows = [[f"`{name}`", _first_line(module, name)] for name in names]
+    for module, names in groupby(surface.python(), key=lambda each: each.module):
+        if module in public.ELSEWHERE:
+            continue
+        rows = [[f"`{each.name}`", _first_line(module, each.name)] for each in names]
         parts.append(f"## {module}\n\n{table(('Name', 'What it is'), rows)}")
     return "\n".join(parts)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import resilience
 from resilience import catalogue
 from resilience.conf import Conf
 from resilience.rehearse.scenarios import SCENARIOS
-from tests.docs import public, tables, variables
+from tests.docs import tables, variables
 from tests.docs.blocks import parse
 from tests.processes import ROOT
 
@@ -124,9 +123,3 @@ def test_the_readme_has_every_key_of_the_settings():
     block = next(each for each in parse(readme) if '"BACKGROUND"' in each.text)
     shown = re.findall(r'^    "([A-Z_]+)"', block.text, re.MULTILINE)
     assert set(shown) == {each.name for each in fields(Conf)}
-
-
-@pytest.mark.parametrize("module", [name for name in public.NAMES if "." not in name[11:]])
-def test_the_public_names_of_a_package_are_those_that_it_exports(module):
-    exported = getattr(import_module(module), "__all__", None)
-    assert exported is None or sorted(exported) == sorted(public.NAMES[module])
