@@ -79,7 +79,6 @@ COMPUTED = {
     "tls.policy": "Trust",
     "tls.stores": "Trust",
     "tls.reading": "Trust",
-    "tls.trust": "Trust",
 }
 # What a rehearsal reads and writes is the environment that it makes for the project.
 _NOT_OURS = ("simulation", "rehearse")
