@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from resilience import conf, env, redact
 from resilience.cache.idle import CLOSER
@@ -20,6 +22,73 @@ from tests.servers import PostgresServer, postgres_server
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
+
+
+# The longest first, so that no process is left alone with one at the end. Where a name is a folder,
+# its files share servers that take seconds to start, and stay in one process.
+LONGEST = (
+    "tests/page/",
+    "tests/cache/test_resurrection.py",
+    "tests/rehearse/test_projects.py",
+    "tests/test_adoption.py",
+    "tests/commands/test_canary.py",
+    "tests/test_entry_points.py",
+    "tests/commands/test_checkdeploy.py",
+    "tests/cache/test_contract.py",
+    "tests/probes/test_tls.py",
+    "tests/probes/test_deployment.py",
+    "tests/rehearse/",
+    "tests/cache/test_sessions.py",
+    "tests/history/",
+    "tests/framework/",
+)
+
+
+class Shared(LoadScopeScheduling):  # type: ignore[misc] # it ships no types
+    """Gives a process of the tests whole files: what a module shares is started once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return next((name for name in LONGEST if file.startswith(name)), file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Shared:
+    config.option.loadscopereorder = False  # the most tests are not the longest
+    return Shared(config, log)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Two for each core: most of the time a test waits for a deadline. docs/decisions/0056."""
+    return 2 * len(os.sched_getaffinity(0))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    places = (n for n, name in enumerate(LONGEST) if item.nodeid.startswith(name))
+    return next(places, len(LONGEST))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, object, object]:
+    """What a process of the tests reports to the one that counts, as UTF-8 can hold it.
+
+    Some tests log half a surrogate pair. pytest-xdist ends the whole run over one.
+    """
+    return _encodable((yield))
+
+
+def _encodable(value: object) -> object:
+    match value:
+        case str():
+            return value.encode(errors="backslashreplace").decode()
+        case list() | tuple():
+            return type(value)(map(_encodable, value))
+        case dict():
+            return {_encodable(key): _encodable(each) for key, each in value.items()}
+    return value
 
 
 @contextmanager

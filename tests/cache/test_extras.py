@@ -409,7 +409,8 @@ def test_failures_open_the_circuit_of_their_role(settings, server):
         for _ in range(5):
             assert outcome(cache, "scard") == "raises"
         assert status("ours")["read"]["state"] != "closed"
-    assert "Timeout" in status("ours")["last_error"]
+    # Redis-py's, or ours where the time was over before the socket noticed.
+    assert any(word in status("ours")["last_error"] for word in ("Timeout", "TimedOut"))
 
 
 def test_an_argument_that_cannot_be_encoded_raises_without_redis(settings):
@@ -621,9 +622,8 @@ def test_without_redis_the_answers_are_django_rediss_too(settings, server, name,
         cache.set("text", "other version", version=2)
         result = getattr(cache, name)(*args, **kwargs)
         results.append(sorted(result) if name in ("keys", "iter_keys") else result)
-        results.append(
-            [(type(ttl), round((ttl or 0) / 10)) for ttl in map(cache.ttl, ("text", "number"))]
-        )
+        ttls = map(cache.ttl, ("text", "number"))
+        results.append([(type(ttl), Seconds(ttl or 0)) for ttl in ttls])
     mine, my_ttls, theirs_, their_ttls = results
     assert type(mine) is type(theirs_)
     assert mine == (pytest.approx(theirs_, abs=5000) if name == "pttl" and theirs_ else theirs_)

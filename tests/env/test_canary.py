@@ -175,7 +175,7 @@ def shown(error: BaseException, own: TracebackType | None) -> Iterator[str]:
         )
         request = RequestFactory().get("/")
         reporter = ExceptionReporter(request, type(link), link, frames)
-        yield reporter.get_traceback_html() + reporter.get_traceback_text()
+        yield reporter.get_traceback_text()
         yield technical_500_response(request, type(link), link, frames).content.decode()
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)

@@ -32,8 +32,10 @@ def watched(chrome: Browser, site: Site, name: str, inside: str = "html") -> Ite
 
 
 def errors(chrome: Browser) -> list[str]:
-    """The headings of the root causes."""
-    return [each.text for each in chrome.all(".ro-edge-bad .ro-card-head")]
+    """The headings of the root causes, at one moment: the page replaces them by itself."""
+    heads = "document.querySelectorAll('.ro-edge-bad .ro-card-head')"
+    found: list[str] = chrome.run(f"return [...{heads}].map((each) => each.innerText)")
+    return found
 
 
 def test_healthy(chrome, fine):

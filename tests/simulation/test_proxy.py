@@ -362,6 +362,7 @@ ALL = [
     Garbage(b"x"),
     Bandwidth(100),
 ]
+NAMES = [type(each).__name__ for each in ALL]  # several processes have to agree on them
 
 
 def test_all_faults_are_here():
@@ -369,7 +370,7 @@ def test_all_faults_are_here():
     assert {each for each in classes if issubclass(each, Fault)} == {Fault, *map(type, ALL)}
 
 
-@pytest.mark.parametrize("fault", ALL, ids=repr)
+@pytest.mark.parametrize("fault", ALL, ids=NAMES)
 def test_every_fault__from_the_start_and_left_while_it_holds(server, fault):
     with Proxy(server.host, server.port, fault=fault) as proxy, ExitStack() as clients:
         if fault.door == "open":
@@ -380,7 +381,7 @@ def test_every_fault__from_the_start_and_left_while_it_holds(server, fault):
         socket.create_connection(proxy.address, WAIT)
 
 
-@pytest.mark.parametrize("fault", ALL, ids=repr)
+@pytest.mark.parametrize("fault", ALL, ids=NAMES)
 def test_every_fault__healed_and_set_again(server, fault):
     with Proxy(server.host, server.port) as proxy:
         for _ in range(2):
