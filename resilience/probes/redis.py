@@ -16,6 +16,7 @@ from resilience.findings import Fact, Finding, Level
 from resilience.probes import env, info, network, outlook, railway, targets, wire
 from resilience.probes.base import Deadline, Probe
 from resilience.probes.conversation import Conversation
+from resilience.tls import policy
 
 
 def probes() -> list[Probe]:
@@ -122,7 +123,7 @@ class Redis(Probe):
         try:
             conversation.start()
             if target.tls and trusts_anybody(target):
-                yield _unverified(self.subject)
+                yield _unverified(self.subject, target)
             yield from conversation.authenticate()
             facts = {"alias": target.origin, **outlook.latency(_pings(conversation))}
             conversation.select()
@@ -182,13 +183,17 @@ def trusts_anybody(target: targets.Target) -> bool:
     return str(target.options.get("ssl_cert_reqs", "required")).lower() in ("none", "0")
 
 
-def _unverified(subject: str) -> Finding:
+def _unverified(subject: str, target: targets.Target) -> Finding:
+    """It goes on working, so that nobody's site breaks; an error until somebody answers for it."""
+    listed = policy.trust_of("redis", target.host, target.port).insecure is not None
+    where = f"{target.host}:{target.port}"
     return Finding(
         "tls.insecure",
-        Level.WARNING,
+        Level.WARNING if listed else Level.ERROR,
         subject,
         "ssl_cert_reqs=none switches verification off: whoever is in between reads the password.",
-        "Remove it, and append ?ssl_ca_certs=/path/to/ca.pem where the server has its own CA.",
+        "Remove it, and append ?ssl_ca_certs=/path/to/ca.pem where the server has its own CA."
+        + ("" if listed else f' Until then list {where} in RESILIENCE["TLS"]["INSECURE"].'),
     )
 
 

@@ -161,13 +161,18 @@ def test_the_password_in_options_counts_as_in_the_url(guarded, settings):
     assert {f.id for f in report.findings} == {"redis.ok", "cache.ok"}
 
 
-def test_trusting_anybody_is_a_warning_and_the_rest_is_still_examined(encrypted):
+@pytest.mark.parametrize("listed", [False, True])
+def test_trusting_anybody_is_an_error_until_somebody_answers_for_it(encrypted, settings, listed):
+    where = f"{encrypted.host}:{encrypted.port}"
+    entry = {"reason": "its own authority comes on Friday", "until": "2999-01-01"}
+    settings.RESILIENCE = {"TLS": {"INSECURE": {where: entry} if listed else {}}}
     found = examined(encrypted.url("/0?ssl_cert_reqs=none&ssl_check_hostname=false"))
     assert [(f.id, f.level) for f in found] == [
-        ("tls.insecure", Level.WARNING),
+        ("tls.insecure", Level.WARNING if listed else Level.ERROR),
         ("redis.ok", Level.OK),
     ]
     assert "ssl_ca_certs" in found[0].hint
+    assert (where in found[0].hint) is not listed
 
 
 @pytest.mark.parametrize("value", [None, "none", ssl.CERT_NONE])
