@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import warnings
 from urllib.parse import quote
 
 import pytest
@@ -187,6 +189,23 @@ def test_each_line_of_a_secret_is_one():
     assert redact.text("-----BEGIN CERTIFICATE-----abc") == "-----BEGIN CERTIFICATE-----abc"
 
 
+def test_the_lines_that_frame_a_secret_are_none():
+    redact.register("-----BEGIN CERTIFICATE-----\nQUJDREVGR0g\n-----END CERTIFICATE-----\n")
+    sentence = "no -----BEGIN CERTIFICATE----- in the file"
+    assert redact.text(f"{sentence}: QUJDREVGR0g") == f"{sentence}: ***"
+
+
+def test_a_secret_of_an_environment_that_is_not_utf_8():
+    os.environb[b"SHOP_API_KEY"] = b"geheim\xff12"
+    assert redact.text(os.environ["SHOP_API_KEY"]) == "***"
+    assert redact.text("geheim%FF12") == "***"
+
+
+def test_a_password_that_looks_like_a_url():
+    redact.register_url("redis://:word1://word2@cache:6379/0")
+    assert redact.text("«word1://word2»") == "«***»"
+
+
 def test_every_url_of_a_list_gives_its_password():
     os.environ["SHOP_REDIS"] = "redis://:first1@a:1,redis://u:sec%2Fond@b:2"
     assert redact.text("first1 or sec/ond or sec%2Fond") == "*** or *** or ***"
@@ -213,18 +232,34 @@ def test_a_long_mixed_word_in_the_path_of_a_secret_url_is_one(url, word):
     assert redact.text(word) == "***"
 
 
+def test_a_parameter_with_the_name_of_a_secret_is_one():
+    redact.register_url("https://h.example/hook?token=geheim12&page=zweiundzwanzig&key=abc")
+    assert redact.text("geheim12 zweiundzwanzig") == "*** zweiundzwanzig"
+
+
+def test_the_path_of_a_url_is_a_secret_only_if_somebody_says_so():
+    redact.register_url("https://h.example/services/aB3dE5gH7jK9mN1pQ3sT")
+    assert redact.text("aB3dE5gH7jK9mN1pQ3sT") == "aB3dE5gH7jK9mN1pQ3sT"
+
+
 def test_other_words_of_a_secret_url_are_none():
     redact.register_url(
         "https://api-eu-1.hooks.example4.com/v1/webhooks/1234567890123456789", path=True
     )
-    sentence = "api-eu-1.hooks.example4.com has no /v1/webhooks/1234567890123456789"
+    redact.register_url("https://h.example/a-word-without-any-digit/aB3dE5gH7jK9mN1", path=True)
+    sentence = (
+        "api-eu-1.hooks.example4.com has no /v1/webhooks/1234567890123456789, "
+        "/a-word-without-any-digit or /aB3dE5gH7jK9mN1"  # 15 characters
+    )
     assert redact.text(sentence) == sentence
 
 
 def test_the_longer_secret_goes_first():
     redact.register("horse")
     redact.register("horse-battery")
-    assert redact.text("horse-battery") == "***"
+    redact.register("zebra")
+    redact.register("battery-zebra")
+    assert redact.text("horse-battery and battery-zebra") == "*** and ***"
 
 
 def test_reset_forgets():
@@ -251,7 +286,8 @@ def test_four_characters_are_a_secret():
     "name",
     "PASSWORD DB_PASS PASS REDIS_PWD OPENAI_API_KEY OPENAI_APIKEY SECRET_KEY AWS_SECRET_ACCESS_KEY "
     "GITHUB_TOKEN SENTRY_DSN SECRET_KEY_FALLBACKS TOKEN_2 email_host_password "
-    "JWT_SIGNING_KEY FIELD_ENCRYPTION_KEY PASSWORD_SALT GOOGLE_CREDENTIALS client_secret".split(),
+    "JWT_SIGNING_KEY FIELD_ENCRYPTION_KEY PASSWORD_SALT GOOGLE_CREDENTIALS client_secret "
+    "MYSQL_PASSWD DBPASS SSH_PASSPHRASE NPM_AUTH TOKENS API_KEY_V2 PASSWORD2".split(),
 )
 def test_names_of_secrets(name):
     assert redact.is_secret_name(name)
@@ -298,6 +334,11 @@ def test_names_of_ordinary_things(name):
         ("key sk-abcdefgh1234", "key ***"),
         ("lsv2_pt_abcdefgh", "***"),
         ("ghp_abcdefgh1234", "***"),
+        ("github_pat_abcdefgh1234", "***"),
+        ("xoxb-abcdefgh1234", "***"),
+        ("AKIAABCDEFGH1234", "***"),
+        ("passwd=abc passphrase=def", "passwd=*** passphrase=***"),
+        ("client_secret=abc&access-key=def", "client_secret=***&access-key=***"),
         ("eyJhbGciOi.eyJzdWIi.c2ln", "***"),
         ("a -----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY----- b", "a *** b"),
         ("a -----BEGIN PRIVATE KEY-----\nabc\nnever closed", "a ***"),
@@ -344,7 +385,17 @@ def test_a_value_of_any_variable_is_masked_in_an_exception():
     os.environ["SHOP_NUMBER"] = "Ab-77-cd"
     assert redact.exception(KeyError("Ab-77-cd")) == "KeyError: '***'"
     assert redact.exception(KeyError("xAb-77-cdx")) == "KeyError: 'xAb-77-cdx'"
+    assert (
+        redact.exception(KeyError("xAb-77-cd or Ab-77-cdx")) == "KeyError: 'xAb-77-cd or Ab-77-cdx'"
+    )
     assert redact.text("Ab-77-cd") == "Ab-77-cd"
+
+
+def test_a_value_of_a_list_in_a_variable_is_masked_in_an_exception():
+    os.environ["SHOP_NUMBERS"] = " Ab-77-cd,Ef-88-gh,Ij-9"
+    assert redact.exception(KeyError("Ef-88-gh or Ij-9")) == "KeyError: '*** or ***'"
+    os.environ["SHOP_NUMBER"] = " Kl-0 "  # four characters
+    assert redact.exception(KeyError("Kl-0")) == "KeyError: '***'"
 
 
 @pytest.mark.parametrize("harmless", ["production", "/srv/app", "opsproject.settings", "Ab1"])
@@ -357,6 +408,8 @@ def test_a_long_mixed_word_is_masked_in_an_exception_and_a_long_path_is_not():
     assert redact.exception(KeyError("A1b2C3d4E5f6G7h8I9j0")) == "KeyError: '***'"
     assert redact.exception(KeyError("A1b2C3d4E5f6G7h8I9j")) == "KeyError: 'A1b2C3d4E5f6G7h8I9j'"
     assert redact.exception(KeyError("abcdefghijklmnopqrstuvwxyz")).endswith("wxyz'")
+    assert redact.exception(KeyError("12345678901234567890")).endswith("67890'")
+    assert redact.exception(KeyError("1a345678901234567890/x")).endswith("67890/x'")
     path = "/srv/releases/2026-11-23-build-number-17/app.py"
     assert path in redact.exception(FileNotFoundError(2, "No such file or directory", path))
 
@@ -372,6 +425,14 @@ def test_an_exception_is_one_line_of_bounded_length():
     assert (len(masked), masked[-1]) == (40, "…")
     assert redact.exception(RuntimeError("a" * 26), limit=40) == "RuntimeError: " + "a" * 26
     assert redact.exception(RuntimeError()) == "RuntimeError"
+    assert len(redact.exception(RuntimeError("a b " * 200))) == 300
+
+
+def test_what_is_searched_is_bounded():
+    """A server may send megabytes, and a certificate bundle may be called a secret."""
+    assert redact.text("x" * 3000) == "x" * 2000
+    redact.register("\n".join(f"line-number-{number:03}" for number in range(1, 200)))
+    assert redact.text("line-number-100 line-number-101") == "*** line-number-101"
 
 
 def test_an_exception_that_cannot_be_shown_is_named():
@@ -387,6 +448,50 @@ def test_a_setting_that_holds_itself_is_read_all_the_same():
     loop.append(loop)
     redact.register_settings({"ODD": loop})
     assert "canary" not in redact.text("it is canary-in-a-loop")
+
+
+@pytest.mark.parametrize(("levels", "known"), [(1, True), (8, True), (9, False)])
+@pytest.mark.parametrize(
+    "wrap", [lambda inner: {"IN": inner}, lambda inner: {"IN": (inner,)}, lambda inner: [inner]]
+)
+def test_eight_levels_of_settings_are_read(wrap, levels, known):
+    """Not all, for there may be no end."""
+    inner: object = {"API_KEY": "canary-far-down"}
+    for _ in range(levels):
+        inner = wrap(inner)
+    redact.register_settings(inner if isinstance(inner, dict) else {"IN": inner})
+    assert ("canary" not in redact.text("it is canary-far-down")) is known
+
+
+def test_settings_of_any_kind_are_read():
+    redact.register_settings(
+        {
+            "API_KEY": b"geheim12",
+            "BINARY_KEY": b"geheim34\xff",
+            "KEY_PARTS": [1, None, "geheim56"],
+            "SIGNING_KEY": [1, None, "geheim78"],
+            "NUMBERS": (1, 2.5, None),
+        }
+    )
+    assert redact.text("geheim12 geheim56 geheim78") == "*** geheim56 ***"
+
+
+def test_settings_that_hold_themselves_end():
+    settings_: dict[str, object] = {"API_KEY": "canary-in-a-loop"}
+    settings_["SELF"] = settings_
+    redact.register_settings(settings_)
+    assert redact.text("canary-in-a-loop") == "***"
+
+
+def test_a_forked_child_masks_although_a_thread_of_its_parent_was_at_it():
+    with redact._lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # other threads live: that is the test
+        child = os.fork()
+        if not child:
+            signal.alarm(5)
+            redact.register("hunter22")
+            os._exit(redact.text("hunter22") != "***")
+    assert os.waitpid(child, 0)[1] == 0
 
 
 # ── terminals ───────────────────────────────────────────────────────────────────────────────────

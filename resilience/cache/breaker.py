@@ -45,10 +45,11 @@ class Breaker:
         self._clock = clock
         # Reentrant: a finalizer or a signal handler may use the cache while its thread holds this.
         self._lock = threading.RLock()
-        self._second = 0
-        self._row = self._hard_row = 0
-        self._calls: list[int] = []  # by second
-        self._failures: list[int] = []
+        self._second: int
+        self._row: int
+        self._hard_row: int
+        self._calls: list[int]  # by second
+        self._failures: list[int]
         self._forget()
 
     def record_success(self, seconds: float) -> None:

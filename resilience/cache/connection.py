@@ -31,8 +31,6 @@ from redis.connection import (
 from resilience.cache.replies import Parser
 
 LINGER_NONE = struct.pack("ii", 1, 0)  # close() then forgets what was not delivered, and sends RST
-TLS_RECORD = 16384  # bytes
-_ENDED = select.POLLIN | getattr(select, "POLLRDHUP", 0)
 
 
 class LinkDown(exceptions.ConnectionError):
@@ -103,6 +101,7 @@ class Bound(AbstractConnection):
     returned = 0.0  # when the last caller gave it back
     expected = 0
     _sock: Any
+    _tls: bool
     _adopted: socket.socket | None = None
     _spoiled = False
 
@@ -112,7 +111,6 @@ class Bound(AbstractConnection):
         self._parser.clock = clock
         self._buffer = bytearray(self._socket_read_size)
         self._poll: Any = None
-        self._tls = False
 
     # ── from the connector ──────────────────────────────────────────────────────────────────────
 
@@ -129,7 +127,7 @@ class Bound(AbstractConnection):
             self.on_connect()  # type: ignore[no-untyped-call]
         self._tls = isinstance(self._adopted, ssl.SSLSocket)
         self._poll = select.poll()
-        self._poll.register(self._adopted, _ENDED)
+        self._poll.register(self._adopted, select.POLLIN)  # also when the server ends it
 
     # ── from the pool ───────────────────────────────────────────────────────────────────────────
 
@@ -167,7 +165,6 @@ class Bound(AbstractConnection):
     def disown(self) -> None:
         """In a forked child: let go of the parent's socket without a word to the server."""
         sock, self._sock = self._sock, None
-        self._parser.on_disconnect()
         if sock is not None:
             with suppress(OSError):
                 os.close(sock.detach())
@@ -193,10 +190,7 @@ class Bound(AbstractConnection):
         gets, replies = reader.gets, []
         sock.settimeout(self._left(ends))
         self.expected = count
-        if self._tls:
-            self._send(packed, ends)
-        else:
-            sock.sendall(packed)
+        sock.sendall(packed)  # over TLS, too, it has one time for all of its records
         while True:
             reply = gets(False)  # noqa: FBT003 - no decoding, whatever the options say
             if reply is NOT_ENOUGH_DATA:
@@ -246,7 +240,8 @@ class Bound(AbstractConnection):
         try:
             for item in [command] if isinstance(command, bytes) else command:
                 sent = True
-                self._send(item, self.ends)
+                self._sock.settimeout(self._left(self.ends))
+                self._sock.sendall(item)
         except TimeoutError:
             self.disconnect()
             raise TimedOut(f"{self._where()} took no command in time", sent=sent) from None
@@ -280,15 +275,6 @@ class Bound(AbstractConnection):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NONE)
         with suppress(OSError):
             sock.close()
-
-    def _send(self, data: Any, ends: float) -> None:
-        """Send all; in TLS record by record, since its ``sendall`` starts the time anew each."""
-        step = TLS_RECORD if isinstance(self._sock, ssl.SSLSocket) else len(data)
-        view = memoryview(data)
-        while view:
-            self._sock.settimeout(self._left(ends))
-            self._sock.sendall(view[:step])
-            view = view[step:]
 
     def _left(self, ends: float) -> float:
         left = ends - self._clock()

@@ -225,9 +225,10 @@ class Journal:
             return due
 
     def again(self, names: Iterable[str], owner: str) -> None:
-        """It failed: they are due."""
+        """It failed: they are due, but for those whose next write is in doubt meanwhile."""
         with self._lock:
-            self._of(owner).again.update(dict.fromkeys(names, -inf))
+            for name in names:
+                self._of(owner).again.setdefault(name, -inf)
 
     def scope(self, owner: str) -> Scope | None:
         """A pattern to scan for now; to be given to scanned() or postpone()."""
@@ -258,7 +259,7 @@ class Journal:
             if owed.queue:
                 return 0.0
             times = [each.not_before for each in self._scopes if each.owner == owner]
-            times += list(owed.again.values())[:1] + [at for at, _ in list(owed.refused)[:1]]
+            times += [*owed.again.values(), *(at for at, _ in owed.refused)]
             return max(0.0, min(times) - self._clock()) if times else None
 
     def hurry(self, owner: str) -> None:

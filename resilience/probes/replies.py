@@ -164,4 +164,4 @@ def to_finding(subject: str, reply: str, command: str) -> Finding:
 
 def _quoted(reply: str) -> str:
     """What the server said, without the arguments that some servers repeat (a password)."""
-    return redact.foreign(re.split(r",? with args", reply, maxsplit=1)[0])[:120]
+    return redact.foreign(re.split(r",? with args", reply)[0])[:120]

@@ -178,7 +178,7 @@ _BUNDLE_BROKEN = Diagnosis(
 
 _OTHER_KEY = Diagnosis(
     "tls.pin-mismatch",
-    "The server has another key than the pinned one.",
+    "The server has another key than the pinned one; its pin is {found}.",
     "Ask whoever runs the server whether its key was changed. Only then replace the pin; "
     "otherwise somebody else answers.",
 )
@@ -201,9 +201,7 @@ _BY_CLASS: tuple[tuple[tuple[type[BaseException], ...], Diagnosis], ...] = (
 def diagnose(error: BaseException) -> Diagnosis:
     """The cause behind an exception of a TLS connection attempt."""
     if isinstance(error, PinMismatch):
-        return _OTHER_KEY._replace(
-            summary=f"The server has another key than the pinned one; its pin is {error.found}."
-        )
+        return _OTHER_KEY._replace(summary=_OTHER_KEY.summary.format(found=error.found))
     if isinstance(error, ssl.SSLCertVerificationError):
         return _BY_CODE.get(error.verify_code, _OTHER_CODE)
     for classes, diagnosis in _BY_CLASS:

@@ -65,6 +65,8 @@ def play(breaker: Breaker, clock: Clock, calls: str) -> Breaker:
         ("." * 8 + "oooo.oooo.oo", "." * 9 + "oooo.oooo.oo"),
         (".o" * 4 + ">" * (WINDOW - 1) + ".o" * 6, ".o" * 4 + ">" * WINDOW + ".o" * 6),
         (".o" * 10, ".o" * 4 + ">" * (2 * WINDOW - 1) + ".o" * 6),  # silence for longer than it
+        (".o" * 10, ".o" * 4 + ">" * (WINDOW - 1) + "o>" + ".o" * 6),  # a call in each second
+        (".o" * 10, ".o" * 9 + "." + ">" * WINDOW + "o"),  # a failure is the first call after it
     ],
 )
 def test_what_opens_it_and_its_twin(calls, twin):
@@ -99,7 +101,7 @@ def test_it_says_why(breaker, clock, calls, why):
 
 def test_a_probe_goes_round_and_only_close_forgets(breaker, clock):
     told = []
-    breaker.on_change = lambda old, new, _: told.append((old, new))
+    breaker.on_change = lambda *change: told.append(change)
     assert not breaker.half_open()
     assert not breaker.reopen()
     assert not breaker.close()
@@ -117,10 +119,10 @@ def test_a_probe_goes_round_and_only_close_forgets(breaker, clock):
     assert breaker.close()
     assert (breaker.state, breaker.closed, breaker.since) == ("closed", True, clock.now)
     assert told[1:] == [
-        ("open", "half-open"),
-        ("half-open", "open"),
-        ("open", "half-open"),
-        ("half-open", "closed"),
+        ("open", "half-open", "a probe is under way"),
+        ("half-open", "open", "the probe failed"),
+        ("open", "half-open", "a probe is under way"),
+        ("half-open", "closed", "the probe succeeded"),
     ]
     assert play(breaker, clock, "h").closed
     assert not play(breaker, clock, "h").closed
@@ -146,8 +148,25 @@ def test_forced_closed_whatever_happens(breaker, clock):
     assert not play(breaker, clock, "h").closed
 
 
+def test_what_counted_before_it_was_forced_closed_is_forgotten(breaker, clock):
+    play(breaker, clock, "oooo")
+    breaker.force("closed")
+    breaker.force(None)
+    assert play(breaker, clock, "oooo").closed
+    assert not play(breaker, clock, "o").closed  # its twin: five in a row, released
+
+
+def test_forcing_is_told_as_such(breaker, clock):
+    said = []
+    breaker.on_change = lambda *change: said.append(change)
+    breaker.force("open")
+    breaker.force(None)
+    breaker.force("closed")
+    assert said == [("closed", "open", "forced open"), ("open", "closed", "forced closed")]
+
+
 def test_force_knows_three_words(breaker):
-    with pytest.raises(ValueError, match="not 'half-open'"):
+    with pytest.raises(ValueError, match=r"\"open\", \"closed\" or None, not 'half-open'\.$"):
         breaker.force("half-open")
 
 
@@ -167,11 +186,13 @@ def test_whoever_is_told_may_ask_back(breaker, clock):
     assert seen == [True]
 
 
-def test_it_knows_the_latest_call(breaker):
+def test_it_knows_the_latest_call_and_when_one_was_answered(breaker, clock):
+    assert (breaker.latest, breaker.answered) == (0, 0)
     breaker.record_success(0.002)
-    assert breaker.latest == 0.002
+    assert (breaker.latest, breaker.answered) == (0.002, clock.now)
+    clock.now += 3
     breaker.record_failure(Kind.OUTAGE, 0.25)
-    assert breaker.latest == 0.25
+    assert (breaker.latest, breaker.answered) == (0.25, clock.now - 3)
 
 
 class Machine(RuleBasedStateMachine):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from resilience.cache import journal as module
-from resilience.cache.journal import AGAIN_AFTER, REFUSED_AFTER, SCOPES, Journal
+from resilience.cache.journal import AGAIN_AFTER, LIMIT, REFUSED_AFTER, SCOPES, Journal
 from resilience.cache.patterns import matcher
 
 MINE = "mine:*"
@@ -81,9 +82,90 @@ def test_what_may_be_done_late_is_taken_out_again(journal, clock):
     assert journal.due_in(MINE) is None
 
 
+def test_it_waits_five_seconds_and_a_minute():
+    """As the design and the pages say."""
+    assert (AGAIN_AFTER, REFUSED_AFTER, SCOPES, LIMIT) == (5, 60, 50, 100_000)
+
+
+def test_a_second_unlink_that_failed_is_due_before_all_others(journal, clock):
+    journal.add(["mine:old", "mine:new"], MINE, unknown=True)
+    free(journal, "mine:old")
+    clock.now += AGAIN_AFTER
+    free(journal, "mine:new")
+    journal.again(journal.take_again(10, MINE), MINE)
+    assert journal.due_in(MINE) == 0
+    assert journal.take_again(10, MINE) == ["mine:old"]
+    assert journal.due_in(MINE) == AGAIN_AFTER  # its twin: the other one has its time
+
+
+def test_a_second_unlink_that_failed_is_not_the_last_one_of_a_newer_doubt(journal, clock):
+    journal.add(["mine:a"], MINE, unknown=True)
+    free(journal, "mine:a")
+    clock.now += AGAIN_AFTER
+    taken = journal.take_again(10, MINE)
+    journal.add(["mine:a"], MINE, unknown=True)  # while the flusher's UNLINK is under way
+    free(journal, "mine:a")
+    journal.again(taken, MINE)
+    assert journal.due_in(MINE) == AGAIN_AFTER
+    clock.now += AGAIN_AFTER
+    assert journal.take_again(10, MINE) == taken
+
+
+def test_a_key_that_fails_twice_is_taken_once_by_the_last_who_wrote_it(journal):
+    journal.add(["mine:a", "mine:b"], MINE, unknown=False)
+    journal.add(["mine:a"], MINE, unknown=False)
+    journal.add(["mine:b"], "other:*", unknown=False)
+    assert [name for name, _ in journal.take(10, MINE)] == ["mine:a"]
+    assert [name for name, _ in journal.take(10, "other:*")] == ["mine:b"]
+
+
+def test_a_batch_is_freed_in_one_go_but_for_what_failed_meanwhile(journal, clock):
+    names = ["mine:failed", "mine:operated", "mine:doubt", "mine:sure"]
+    journal.add(names, MINE, unknown=False)
+    journal.add(["mine:doubt"], MINE, unknown=True)
+    taken = journal.take(10, MINE)
+    journal.add(["mine:failed"], MINE, unknown=False)
+    free(journal, "mine:operated")
+    assert sorted(journal.done_many(taken)) == ["mine:doubt", "mine:operated", "mine:sure"]
+    assert masked(journal, *names) == ["mine:failed"]
+    assert journal.snapshot() == {"keys": 1, "patterns": 0, "again": 1, "flushed": 3}
+    assert journal.active
+    again = journal.take(10, MINE)
+    assert [name for name, _ in again] == ["mine:failed"]
+    assert journal.done_many(again) == ["mine:failed"]
+    assert not journal.active
+    clock.now += AGAIN_AFTER
+    assert journal.take_again(10, MINE) == ["mine:doubt"]
+
+
+def test_whoever_writes_a_key_waits_for_the_flushers_unlink(journal):
+    journal.add(["mine:a", "mine:b"], MINE, unknown=False)
+    mask = journal.mask("mine:a")
+    assert not mask.wait(1), "nobody is at it"
+    taken = journal.take(10, MINE)
+    began = time.monotonic()
+    assert mask.wait(0.05), "it is under way"
+    assert time.monotonic() - began >= 0.05
+    threading.Timer(0.05, journal.land, [taken]).start()
+    assert mask.wait(5)
+    assert time.monotonic() - began < 1
+    assert not mask.wait(1), "it has landed"
+
+
+def test_whoever_writes_a_key_waits_for_the_page_of_a_scan(journal):
+    journal.add_pattern(MINE, MINE)
+    mask = journal.mask("mine:a")
+    assert not mask.wait(1)
+    mask.scopes[0].flight = threading.Event()
+    assert mask.wait(0.01)
+    mask.scopes[0].flight.set()
+    assert not mask.wait(1)
+
+
 def test_what_could_not_be_flushed_is_given_again_first(journal):
     journal.add([f"mine:{n}" for n in range(5)], MINE, unknown=False)
     taken = journal.take(3, MINE)
+    assert len(taken) == 3
     journal.put_back(taken, MINE)
     again = journal.take(10, MINE)
     assert sorted(name for name, _ in again) == [f"mine:{n}" for n in range(5)]
@@ -137,6 +219,42 @@ def test_a_pattern_takes_over_the_keys_and_their_doubts(journal, clock):
     assert journal.take_again(10, MINE) == ["mine:a"]
 
 
+def test_a_doubt_that_a_pattern_took_over_outlives_its_key(journal, clock):
+    journal.add(["mine:a"], MINE, unknown=True)
+    journal.add(["mine:b"], MINE, unknown=False)
+    journal.add_pattern("mine:?", MINE)
+    journal.add_pattern(MINE, MINE)  # takes over the pattern with its doubts
+    assert journal.snapshot() == {"keys": 0, "patterns": 1, "again": 1, "flushed": 0}
+    free(journal, "mine:a")
+    free(journal, "mine:b")
+    clock.now += AGAIN_AFTER
+    assert journal.take_again(10, MINE) == ["mine:a"]
+
+
+def test_a_pattern_that_takes_over_one_that_waits_waits_too(journal, clock):
+    journal.add_pattern("mine:?", MINE)
+    journal.postpone(journal.scope(MINE))
+    journal.add_pattern(MINE, MINE)
+    assert journal.scope(MINE) is None
+    clock.now += REFUSED_AFTER
+    assert journal.scope(MINE).pattern == MINE
+
+
+def test_what_is_freed_of_a_pattern_is_bounded(journal, monkeypatch):
+    """What is beyond waits for the scan; if nobody may scan, the pattern is given up."""
+    monkeypatch.setattr(module, "LIMIT", 3)
+    journal.add_pattern(MINE, MINE)
+    names = [f"mine:{n}" for n in range(5)]
+    for name in names[:4]:
+        free(journal, name)
+    assert masked(journal, *names) == ["mine:3", "mine:4"]
+    assert len(journal._scopes[0].free) == 3
+    journal.postpone(journal.scope(MINE))
+    free(journal, "mine:3")
+    assert not journal.active
+    assert masked(journal, *names) == []
+
+
 def test_a_scan_that_an_acl_forbids_waits(journal, clock):
     journal.add_pattern(MINE, MINE)
     journal.postpone(journal.scope(MINE))
@@ -179,6 +297,37 @@ def test_a_key_that_its_caches_pattern_does_not_mean_stays_masked(journal, monke
     assert masked(journal, "user:0") == []
 
 
+def test_keys_beyond_their_caches_pattern_leave_room_for_the_others(journal, monkeypatch):
+    monkeypatch.setattr(module, "LIMIT", 3)
+    journal.add([f"user:{n}" for n in range(3)], "page:*", unknown=False)
+    journal.add(["page:1"], "page:*", unknown=False)  # one too many: page:* is masked as a whole
+    journal.scanned(journal.scope("page:*"))
+    journal.add([f"page:{n}" for n in range(3)], "page:*", unknown=False)
+    assert journal.left("page:*") == {"keys": 6, "patterns": 0, "again": 0}
+    for name, mask in journal.take(10, "page:*"):
+        journal.done(name, mask)
+    journal.add([f"page:{n}" for n in range(3)], "page:*", unknown=False)
+    assert journal.snapshot()["keys"] == 3
+    journal.add(["page:3"], "page:*", unknown=False)  # those beyond are gone, and so is their room
+    assert journal.left("page:*") == {"keys": 0, "patterns": 1, "again": 0}
+
+
+def test_doubts_of_a_pattern_are_bounded(journal, monkeypatch):
+    monkeypatch.setattr(module, "LIMIT", 3)
+    journal.add([f"mine:{n}" for n in range(4)], MINE, unknown=True)
+    assert journal.snapshot() == {"keys": 0, "patterns": 1, "again": 3, "flushed": 0}
+
+
+def test_the_fifty_first_pattern_of_a_cache_becomes_all_of_it(journal):
+    for number in range(SCOPES):
+        journal.add_pattern(f"other:{number}:*", "other:*")
+    journal.add_pattern("mine:1:*", MINE)
+    assert masked(journal, "mine:b", "other:b") == []
+    journal.add_pattern("other:51:*", "other:*")
+    assert masked(journal, "mine:b", "other:b") == ["other:b"]
+    assert journal.snapshot()["patterns"] == 2
+
+
 def test_many_patterns_become_their_caches(journal):
     for number in range(3 * SCOPES):
         journal.add_pattern(f"mine:user:{number}:*", MINE)
@@ -192,6 +341,15 @@ def test_second_unlinks_are_bounded(journal, monkeypatch):
         journal.add([f"mine:{number}"], MINE, unknown=True)
         assert free(journal, f"mine:{number}")
     assert journal.snapshot()["again"] == 3
+
+
+def test_the_oldest_doubts_go_first(journal, clock, monkeypatch):
+    monkeypatch.setattr(module, "LIMIT", 3)
+    for name in ("mine:a", "mine:b", "mine:c", "mine:a", "mine:d"):
+        journal.add([name], MINE, unknown=True)
+        free(journal, name)
+    clock.now += AGAIN_AFTER
+    assert sorted(journal.take_again(10, MINE)) == ["mine:a", "mine:c", "mine:d"]
 
 
 def test_what_was_locked_since_is_not_taken_out_again(journal, clock):
@@ -365,9 +523,9 @@ class Machine(RuleBasedStateMachine):
         if not works:
             self.journal.put_back(taken, owner)
             return
-        for name, mask in taken:
+        for name, _ in taken:
             self.take_out(name)
-            self.journal.done(name, mask)
+        self.journal.done_many(taken)
 
     @rule(owner=st.sampled_from(OWNERS))
     def refuse(self, owner: str) -> None:

@@ -27,6 +27,7 @@ from resilience.cache.connection import (
     LinkDown,
     LinkSaturated,
     RequestDials,
+    TcpConnection,
     TimedOut,
     may_be_done,
 )
@@ -849,6 +850,18 @@ def test_a_client_on_the_pool_shares_the_connections(server):
             client.lpush("set", 1)
         assert client.eval("return 1", 0) == 1
     assert link.snapshot() | {"ready": 1, "lent": 0, "dials": 1} == link.snapshot()
+
+
+def test_a_client_on_the_pool_sees_what_it_is_connected_to(server):
+    link = link_to(server.url("/3?decode_responses=True"), max_connections=7)
+    pool = link.pool()
+    assert (pool.max_connections, pool.connection_class) == (7, TcpConnection)
+    assert (pool.connection_kwargs["db"], pool.connection_kwargs["port"]) == (3, server.port)
+    client = redis.Redis(connection_pool=pool)
+    assert (client.set("key", "ü"), client.get("key")) == (True, "ü")
+    assert link.snapshot()["ready"] == 1
+    pool.disconnect()
+    assert link.snapshot()["ready"] == 0
 
 
 def test_one_deadline_for_everything_in_it():
