@@ -22,13 +22,17 @@ _SHORTEST_EXCUSE = 3  # words
 
 @dataclass(frozen=True)
 class Block:
-    """One block; ``line`` is that of its fence, ``excuse`` why it is neither run nor read."""
+    """One block; ``line`` is that of its fence, ``excuse`` why it is neither run nor read.
+
+    ``before`` is the last line of text in front of it.
+    """
 
     page: str
     line: int
     language: str
     text: str
     excuse: str = ""
+    before: str = ""
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}"
@@ -53,20 +57,20 @@ def read(page: Path) -> Iterator[Block]:
 def parse(text: str, name: str = "page.md") -> Iterator[Block]:
     """As ``read``, of a text."""
     lines = text.splitlines()
-    excuse, opened, begin, indent, language = "", "", 0, 0, ""
+    excuse, before, opened, begin, indent, language = "", "", "", 0, 0, ""
     for number, line in enumerate(lines, 1):
         fence = _FENCE.match(line)
         if opened:
             if fence and fence[2] == opened and not fence[3]:
                 body = "\n".join(each[indent:] for each in lines[begin : number - 1])
-                yield Block(name, begin, language, body + "\n", excuse)
-                excuse, opened = "", ""
+                yield Block(name, begin, language, body + "\n", excuse, before)
+                excuse, before, opened = "", "", ""
         elif fence:
             opened, begin, indent, language = fence[2], number, len(fence[1]), fence[3]
         elif said := _EXCUSE.fullmatch(line.strip()):
             excuse = said[1]
         elif line.strip():
-            excuse = ""  # it speaks for the next block only
+            excuse, before = "", line.strip()  # an excuse speaks for the next block only
     if opened:
         raise ValueError(f"{name}:{begin}: nothing closes this block")
 
@@ -87,7 +91,8 @@ def sample(block: Block) -> list[tuple[str, str]]:
 
 def normalised(text: str) -> str:
     """Without numbers, which are this machine's, and without the line ends that they shift."""
-    return " ".join(re.sub(r"\d+(\.\d+)*", "N", text).split())
+    text = re.sub(r"\d+(\.\d+)*", "N", text)
+    return " ".join(re.sub(r"\bN (error|warning|cause)s?\b", r"N \1", text).split())
 
 
 def agrees(shown: str, printed: str) -> bool:
@@ -95,3 +100,9 @@ def agrees(shown: str, printed: str) -> bool:
     parts = re.split(r"^…$", shown, flags=re.MULTILINE)
     pattern = ".*".join(re.escape(normalised(part)) for part in parts)
     return re.fullmatch(pattern.replace(r"\ ", r"\s*"), normalised(printed), re.DOTALL) is not None
+
+
+def is_said(sentence: str, printed: str) -> bool:
+    """Whether the sentence is in the text, anything in the place of each ``…``."""
+    pattern = ".+?".join(re.escape(part) for part in sentence.split("…"))
+    return re.search(pattern, printed) is not None

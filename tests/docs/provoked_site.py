@@ -67,6 +67,12 @@ def django_secret_key(folder: Path) -> str:
     return _site(folder, "from django.conf import settings; settings.SECRET_KEY", SECRET_KEY="")
 
 
+def django_mailer(folder: Path) -> str:
+    console = '{"default": {"BACKEND": "django.core.mail.backends.console.EmailBackend"}}'
+    code = f"from django.conf import settings; settings.MAILERS = {console}\n"
+    return _site(folder, f"{code}from django.core import management as m; m.call_command({DEPLOY})")
+
+
 def django_table(folder: Path) -> str:
     code = "from django.contrib.sessions.models import Session; Session.objects.count()"
     return _site(folder, code)
@@ -92,6 +98,9 @@ def missing_variable(folder: Path) -> str:
 
 def blocked_component(folder: Path) -> str:
     return _site(folder, "from resilience.components import components; components['llm.chat'].x")
+
+
+DEPLOY = '"check", deploy=True'
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from django.core.management import CommandError, get_commands, load_command_clas
 from resilience import catalogue
 from tests.processes import ROOT
 
+# Nothing here knows what these would do.
+_ELSEWHERE = frozenset({"docker", "kubectl", "railway"})
 _ENDS = frozenset("| || && ; & < > >> ( )".split())
 
 
@@ -33,6 +35,13 @@ def misused(text: str) -> Iterator[str]:
             problem = _refused(name, arguments)
             if problem:
                 yield f"{name}: {problem}"
+
+
+def elsewhere(text: str) -> Iterator[str]:
+    """What only a platform or a daemon could do; such a block needs an excuse."""
+    for words in _commands(text):
+        programs = [word for word in words if "=" not in word][:1]
+        yield from (f"nothing here runs {word}" for word in programs if word in _ELSEWHERE)
 
 
 def _commands(text: str) -> Iterator[list[str]]:

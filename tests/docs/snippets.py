@@ -26,7 +26,7 @@ VARIABLES = {
 }
 _OURS = "resilience.cache.ResilientCache"
 # An entry of the catalogue is one terminal page at most: it leaves out what settings.py has anyway.
-_TERSE = "docs/findings.md"
+TERSE = "docs/findings.md"
 _DOTTED = r"resilience(\.\w+)+"
 
 
@@ -39,7 +39,7 @@ def settings_in(block: Block) -> str:
         return ""
     if "COMPONENTS" in named:  # components.py of an app
         source += '\nRESILIENCE = {"COMPONENTS": COMPONENTS}\n'
-    return f"from resilience import env\n{source}" if block.page == _TERSE else source
+    return f"from resilience import env\n{source}" if block.page == TERSE else source
 
 
 def _whole(text: str) -> str:

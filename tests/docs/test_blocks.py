@@ -7,6 +7,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Iterator
+from importlib import import_module
 
 import pytest
 import yaml
@@ -22,14 +23,23 @@ from tests.docs.blocks import (
     parse,
     sample,
 )
+from tests.docs.following import consoles
 from tests.processes import ROOT
 
 BLOCKS = every_block()
-# Whose console blocks are run from the first to the last, and by which tests.
+# Whose console blocks are run from the first to the last, and by which tests: those that name the
+# page in their PAGES, and have a test that fails for a block left out.
 RUN = {
-    "README.md": "test_readme",
-    "docs/reference/env.md": "test_env_page",
-    "docs/tutorial.md": "test_tutorial",
+    "README.md": "tests.docs.test_readme",
+    "docs/how-to/adopt.md": "tests.packaging.test_adopt_page",
+    "docs/how-to/asgi.md": "tests.docs.test_how_to_servers",
+    "docs/how-to/celery.md": "tests.docs.test_how_to_servers",
+    "docs/how-to/migrate-from-django-redis.md": "tests.docs.test_how_to_cache",
+    "docs/how-to/migrate-from-ignore-exceptions.md": "tests.docs.test_how_to_cache",
+    "docs/how-to/proxies-and-private-cas.md": "tests.docs.test_how_to_tls",
+    "docs/how-to/rate-limits.md": "tests.docs.test_how_to_cache",
+    "docs/reference/env.md": "tests.docs.test_env_page",
+    "docs/tutorial.md": "tests.docs.test_tutorial",
 }
 FOLLOWED = {"docs/tutorial.md"}  # whose files are written one upon the other
 INSTRUCTIONS = frozenset(
@@ -62,6 +72,8 @@ def _console(block: Block) -> Iterator[str]:
 
 def _sh(block: Block) -> Iterator[str]:
     yield from _shell(block.text)
+    if block.page != snippets.TERSE:
+        yield from shell.elsewhere(block.text)
 
 
 def _shell(text: str) -> Iterator[str]:
@@ -139,6 +151,25 @@ def test_an_example_is_what_it_claims_to_be(block):
     assert judged(block) == []
 
 
+def too_long(text: str) -> list[str]:
+    """Lines of prose beyond 100 columns; tables, headings and blocks cannot be broken."""
+    prose = re.sub(r"^( *```+).*?^\1$", "", text, flags=re.MULTILINE | re.DOTALL)
+    return [line for line in prose.splitlines() if len(line) > 100 and line[0] not in "|#"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "how-to").glob("*.md")), ids=str)
+def test_the_prose_of_a_how_to_page_fits_in_100_columns(path):
+    text = path.read_text(encoding="utf-8")
+    assert too_long(text) == []
+    assert too_long(f"{text}\n{'too long ' * 12}\n") == ["too long " * 12]
+
+
+@pytest.mark.parametrize("page", RUN)
+def test_a_page_that_other_tests_run_is_run_there(page):
+    assert page in import_module(RUN[page]).PAGES
+    assert any(block.page == page for block in consoles(BLOCKS)), "nothing to run"
+
+
 def test_settings_are_loaded_and_checked():
     assert unloadable(BLOCKS) == {}
 
@@ -169,6 +200,8 @@ def test_settings__twin():
         ("python", "import resilience.caches", "import resilience.cache"),
         ("python", 'x = "resilience.middleware.Health"', 'x = "resilience.middleware"'),
         ("python", "1 +", 'await components.aget("a")'),
+        ("sh", "A=1 docker build .", "echo docker-build"),
+        ("sh", "kubectl get pods", None),
         ("sh", "if true; then", "if true; then :; fi"),
         ("sh", "python manage.py checkdeploy --stages build", "python manage.py checkdeploy cache"),
         ("sh", "python manage.py checkdeploy cashe", "python manage.py checkredis --wait 9"),
@@ -227,6 +260,10 @@ def test_every_block_of_a_page_is_found():
         ("first\n…\nlast", "first\nlast, and more", False),
         ("took 3 s", "took 3 ms", False),
         ("a (b).", "a (b)x", False),
+        ("…\nb", "x c", False),
+        ("…", "", True),
+        ("", "something", False),
+        ("1 error, 2 warnings", "3 errors, 1 warning", True),
     ],
 )
 def test_what_is_shown_agrees_with_what_is_printed(shown, printed, same):

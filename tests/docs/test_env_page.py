@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.docs.blocks import agrees, read, sample
 from tests.processes import ROOT, Ended, run, write_project
 
+PAGES = ("docs/reference/env.md",)
 PAGE = ROOT / "docs" / "reference" / "env.md"
 DECLARED = """from resilience import env
 

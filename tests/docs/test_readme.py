@@ -11,6 +11,7 @@ from resilience.simulation.network import Refused
 from tests.docs.blocks import agrees, parse, sample
 from tests.processes import ROOT, manage
 
+PAGES = ("README.md",)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 VARIABLE = "REDIS_URL=redis://localhost:6390/0"
 
@@ -47,11 +48,11 @@ def test_the_sample__twin__what_was_printed_once_is_told_apart(printed, old):
     assert not agrees(shown(outdated)[1], printed)
 
 
-PAGES = "from django.test import Client; print(Client().get('/').content.decode())"
+NAMES = "from django.test import Client; print(Client().get('/').content.decode())"
 
 
 def test_the_pages_of_the_example_are_named_on_its_first_page_and_in_the_readme():
-    ended = manage("shell", "-c", PAGES, ALLOWED_HOSTS="testserver", DEBUG="true")
+    ended = manage("shell", "-c", NAMES, ALLOWED_HOSTS="testserver", DEBUG="true")
     paths = re.findall(r"http://testserver(/\S+)", ended.out)
     assert set(paths) == {"/framework/", "/account/", "/admin/"}
     assert all(f"- `{path}`" in README for path in paths if path != "/admin/")

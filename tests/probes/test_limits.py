@@ -181,7 +181,6 @@ def test_it_is_one_of_the_deployment_checks(settings):
 
 # ── the packages themselves ─────────────────────────────────────────────────────────────────────
 
-PAGE = ROOT / "docs" / "how-to" / "rate-limits.md"
 SETTINGS = """
 SECRET_KEY = "x" * 60
 ALLOWED_HOSTS = ["testserver"]
@@ -310,15 +309,3 @@ def test_the_real_packages__twin__with_the_patterns_they_refuse(tmp_path, server
     assert told(folder) == []
     assert answers(folder, "healthy", 4) == HEALTHY
     assert answers(folder, "outage", 1) == {name: ["CacheUnavailable"] for name in HEALTHY}
-
-
-def test_the_page_of_the_docs_has_the_patterns_and_a_middleware_that_works(tmp_path, server):
-    settings, middleware = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    named = re.search(r'"STRICT": (\[.*?\])', settings)
-    assert named
-    more = 'MIDDLEWARE += ["site_middleware.LimitsNeedRedis"]\n'
-    folder = site(
-        tmp_path, server, *json.loads(named[1]), more=more, site_middleware__py=middleware
-    )
-    assert told(folder) == []
-    assert answers(folder, "outage", 1) == {name: [503] for name in HEALTHY}
