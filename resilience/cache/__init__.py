@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from resilience.cache.backend import ResilientCache
+    from resilience.cache.hot import HotCache
     from resilience.cache.state import force, state_changed, status
 
-__all__ = ["ResilientCache", "force", "state_changed", "status"]
+__all__ = ["HotCache", "ResilientCache", "force", "state_changed", "status"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "backend" if name == "ResilientCache" else "state"
+    module = {"HotCache": "hot", "ResilientCache": "backend"}.get(name, "state")
     return getattr(import_module(f"{__name__}.{module}"), name)

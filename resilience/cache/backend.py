@@ -37,11 +37,15 @@ class ResilientCache(Extras, AsyncNames):
     cannot work.
     """
 
+    _takes_hot = False
+    _answers_class = BulkAnswers
+
     def __init__(self, server: Any, params: dict[str, Any]) -> None:
         alias = _alias_of(server, params)
         params = {**params, "OPTIONS": params.get("OPTIONS") or {}}  # Django takes no None
         super().__init__(params)
-        self._options = options_.parse(alias, {**params, "LOCATION": server})
+        config = {**params, "BACKEND": type(self), "LOCATION": server}
+        self._options = options_.parse(alias, config)
         self._server, self._params = server, params
         self._state = state_of(self._options)
         # django-redis wants a server to begin with; it is never used.
@@ -49,7 +53,7 @@ class ResilientCache(Extras, AsyncNames):
         plain = (type(self._client._serializer), type(self._client._compressor))  # noqa: SLF001
         is_plain = plain == (PickleSerializer, IdentityCompressor)
         self._loads: Callable[[bytes], Any] = _loads if is_plain else self._client.decode
-        self._answers = BulkAnswers(self._state, self._loads, self._encode)
+        self._answers = self._answers_class(self._state, self._loads, self._encode)
         self._own_keys = type(self).make_key is not BaseCache.make_key
 
     # ── keys and values ─────────────────────────────────────────────────────────────────────────
@@ -199,6 +203,11 @@ class ResilientCache(Extras, AsyncNames):
         keys = list(keys)
         names = self._names(keys, version)
         found = self._answers.get_many(dict(zip(names, keys, strict=True)), self._bulk_ends())
+        return self._decode_many(keys, names, found)
+
+    def _decode_many(
+        self, keys: Sequence[Any], names: Sequence[str], found: Mapping[str, bytes | None]
+    ) -> dict[Any, Any]:
         result: dict[Any, Any] = {}
         loads = self._loads
         for key, name in zip(keys, names, strict=True):

@@ -37,7 +37,7 @@ class BulkAnswers(Counting):
         if self._memory or not self._state.read.closed:
             return {}
         local, asking = self._local, self.asking
-        tokens = local.tokens(names)  # before anything else: a write that comes later voids them
+        tokens = self._tokens(names)  # before anything else: a write that comes later voids them
         freed: dict[str, bytes | None] = {}
         if self._journal.active:
             names, freed = self._free_many(names, bulk_ends)
@@ -54,6 +54,10 @@ class BulkAnswers(Counting):
         for (name, token), ttl in zip(tokens.items(), ttls, strict=True):
             self._learn(name, answered[name], ttl, token)
         return {**answered, **freed}
+
+    def _tokens(self, names: Sequence[str]) -> dict[str, Any]:
+        """What _learn() needs, of those keys whose TTL Redis must be asked for."""
+        return self._local.tokens(names)
 
     def _free_many(
         self, names: Sequence[str], bulk_ends: float

@@ -97,6 +97,7 @@ class Bound(AbstractConnection):
     """
 
     generation = 0
+    peer: Any = None  # the address that answered
     waited_for = 0.0  # when the last caller who had to wait got it
     returned = 0.0  # when the last caller gave it back
     expected = 0
@@ -126,6 +127,7 @@ class Bound(AbstractConnection):
         else:
             self.on_connect()  # type: ignore[no-untyped-call]
         self._tls = isinstance(self._adopted, ssl.SSLSocket)
+        self.peer = self._sock.getpeername()
         self._poll = select.poll()
         self._poll.register(self._adopted, select.POLLIN)  # also when the server ends it
 

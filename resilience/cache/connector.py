@@ -93,9 +93,9 @@ class Server:
         host = f"[{host}]" if ":" in host else host
         return str(self.kwargs.get("path") or f"{host}:{self.kwargs.get('port', 6379)}")
 
-    def connection(self, clock: Callable[[], float] = time.monotonic) -> Bound:
+    def connection(self, clock: Callable[[], float] = time.monotonic, **differing: Any) -> Bound:
         """A connection that is not connected yet."""
-        return self.kind(clock=clock, **self.kwargs)
+        return self.kind(clock=clock, **{**self.kwargs, **differing})
 
 
 class Dialler:

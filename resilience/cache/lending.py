@@ -69,6 +69,8 @@ class Lending:
         self._lent: WeakSet[Bound] = WeakSet()
         self._dials = Dials(self.server, self.name, self._clock, self._end)
         self._waiters: deque[_Waiter] = deque()
+        self._peer: Any = None
+        self._elsewhere: Callable[[], None] | None = None
         self._forget()
 
     def _forget(self) -> None:
@@ -109,11 +111,29 @@ class Lending:
 
     def drop(self) -> None:
         """Close what is idle now, what is lent when it comes back: names are resolved again."""
+        if self._elsewhere is not None:
+            self._elsewhere()
+        self._drop()
+
+    def _drop(self) -> None:
         with self._lock:
             stale, self._ready = self._ready, []
             self._dials.outdate()
             self.beginnings += 1
         self._close(stale)
+
+    def follow(self, peer: Any, elsewhere: Callable[[], None]) -> None:
+        """Lend connections to this address; ``elsewhere`` is called before one to another."""
+        with self._lock:
+            self._peer, self._elsewhere = peer, elsewhere
+            strays = any(each.peer != peer for each in (*self._ready, *self._lent))
+        if strays:
+            self._drop()
+
+    def _note_peer(self, peer: Any) -> None:
+        """Before it is lent, so that nothing that it says is taken for what the other one says."""
+        if self._elsewhere is not None and peer not in {None, self._peer}:
+            self._elsewhere()
 
     def close_idle(self, after: float) -> float | None:
         """Close what nobody has used for so many seconds; in how many the next one is to be."""
@@ -271,6 +291,8 @@ class Lending:
     def _end(self, dial: Dial) -> None:
         """In the connector's thread, without the lock: what came of it goes to who waits."""
         connection, now, outdated = dial.connection, self._clock(), False
+        if connection is not None:
+            self._note_peer(connection.peer)
         with self._lock:
             self._dials.running.discard(dial)
             if dial.error is not None or connection is None:

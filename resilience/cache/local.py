@@ -9,11 +9,12 @@ import threading
 import time
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from math import inf
-from typing import Final, TypedDict
+from typing import Any, Final, NamedTuple, TypedDict
 
+from resilience.cache.copies import Copier
 from resilience.cache.patterns import matcher
 
 OVERHEAD = 320  # bytes that CPython needs for an entry besides its key and value, measured
@@ -40,10 +41,14 @@ class Snapshot(TypedDict):
     evictions: int
 
 
-class _Entry:
-    """Clock times; ``expires`` is inf and ``confirmed`` -inf for never."""
+class Entry:
+    """Clock times; ``expires`` is inf and ``confirmed`` -inf for never.
 
-    __slots__ = ("confirmed", "era", "expires", "size", "value")
+    ``session`` is that of the listener which would tell of a change, 0 if none would; then ``make``
+    gives the decoded value, another one each time if it can be changed.
+    """
+
+    __slots__ = ("confirmed", "era", "expires", "make", "session", "size", "value")
 
     def __init__(
         self, value: bytes, expires: float, confirmed: float, era: int | None, size: int
@@ -53,6 +58,16 @@ class _Entry:
         self.confirmed = confirmed
         self.era = era
         self.size = size
+        self.session = 0
+        self.make: Callable[[], Any] = _never
+
+
+class Heat(NamedTuple):
+    """For what is hot from now on, unless ``changes`` since then: who listens, how to copy it."""
+
+    changes: int
+    session: int
+    copier: Copier
 
 
 class LocalStore:
@@ -68,13 +83,14 @@ class LocalStore:
         self._epoch = 0
         self._era = 0
         self._generations = array("Q", bytes(8 * STRIPES))
+        self._changes = array("Q", bytes(8 * STRIPES))
         self.reset()
 
     def reset(self) -> None:
         """Forget everything, fills under way too; nobody may use it meanwhile."""
         # Reentrant: a finalizer or a signal handler may use the cache while its thread holds this.
         self._lock = threading.RLock()
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._epoch += 1
         self._bytes = self._hits = self._misses = self._evictions = 0
 
@@ -100,14 +116,21 @@ class LocalStore:
             if (entry := entries.get(key)) is None or entry.expires <= now
         }
 
-    def fill(self, key: str, value: bytes, ttl: float | None, token: int) -> bool:
+    def fill(
+        self, key: str, value: bytes, ttl: float | None, token: int, heat: Heat | None = None
+    ) -> bool:
         """Redis answered; kept unless the key was written, deleted or cleared since the token."""
         size = _size(key, value)
         with self._lock:
             if token != self.token(key):
                 return False
             now = self._clock()
-            return self._put(key, _Entry(value, _expiry(now, ttl), now, None, size), now)
+            entry = Entry(value, _expiry(now, ttl), now, None, size)
+            if heat is not None and heat.changes == self.changes(key):
+                entry.session = heat.session
+                entry.make, more = heat.copier
+                entry.size += more
+            return self._put(key, entry, now)
 
     def confirm(self, key: str, value: bytes | None) -> bool:
         """Redis answered without a TTL: True if it is what is here; anything else here is dropped.
@@ -132,6 +155,51 @@ class LocalStore:
                 else:
                     self._remove(key)
         return confirmed
+
+    # ── what Redis tells of changes, by whomever ────────────────────────────────────────────────
+
+    def changes(self, key: str) -> int:
+        """How often anything of the key's stripe was changed, to be taken before Redis is asked."""
+        return self._changes[hash(key) % STRIPES]
+
+    def read_hot(self, key: str, session: int) -> Entry | None:
+        """What Redis holds, as far as the listener of that session knows."""
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None or entry.session != session or entry.expires <= self._clock():
+                return None
+            self._hits += 1
+            self._entries.move_to_end(key)
+            return entry
+
+    def read_hot_many(self, keys: Sequence[str], session: int) -> list[Entry | None]:
+        """The same for many keys, in one go."""
+        with self._lock:
+            now, get = self._clock(), self._entries.get
+            found = [
+                entry
+                if (entry := get(key)) is not None
+                and entry.session == session
+                and entry.expires > now
+                else None
+                for key in keys
+            ]
+            use = self._entries.move_to_end
+            for key, entry in zip(keys, found, strict=True):
+                if entry is not None:
+                    use(key)
+                    self._hits += 1
+        return found
+
+    def invalidate(self, keys: Iterable[str]) -> None:
+        """Redis says that somebody changed these keys, this process maybe."""
+        with self._lock:
+            for key in keys:
+                self._changes[hash(key) % STRIPES] += 1
+                entry = self._entries.get(key)
+                # What this process wrote last is a shadow already, and nobody reads it while hot.
+                if entry is not None and entry.session:
+                    self._remove(key)
 
     # ── what this process did ───────────────────────────────────────────────────────────────────
 
@@ -169,7 +237,7 @@ class LocalStore:
                 return False
             now = self._clock()
             confirmed, era = (-inf, self._era) if outage else (now, None)
-            return self._put(key, _Entry(value, _expiry(now, ttl), confirmed, era, size), now)
+            return self._put(key, Entry(value, _expiry(now, ttl), confirmed, era, size), now)
 
     def write_many(
         self, values: Mapping[str, bytes], ttl: float | None, tokens: Mapping[str, int]
@@ -224,6 +292,7 @@ class LocalStore:
             if entry is None:
                 return False
             entry.expires = _expiry(self._clock(), ttl)
+            entry.session = 0  # of two who touch it only Redis knows which was the last
             self._live(key)  # removed, if that time has come
             return True
 
@@ -278,6 +347,10 @@ class LocalStore:
             every = list(self._entries)
         return [key for key in every if means(key) and self.has(key)]
 
+    @property
+    def hits(self) -> int:
+        return self._hits
+
     def snapshot(self) -> Snapshot:
         with self._lock:
             return {
@@ -296,30 +369,37 @@ class LocalStore:
 
     # ── with the lock held ──────────────────────────────────────────────────────────────────────
 
-    def _live(self, key: str) -> _Entry | None:
+    def _live(self, key: str) -> Entry | None:
         entry = self._entries.get(key)
         if entry is not None and entry.expires <= self._clock():
             self._remove(key)
             return None
         return entry
 
-    def _put(self, key: str, entry: _Entry, now: float) -> bool:
+    def _put(self, key: str, entry: Entry, now: float) -> bool:
         """Replace the key's entry; one that is gone already or larger than the store only goes."""
         self._remove(key)
         if entry.expires <= now or entry.size > self.max_bytes:
             return False
         self._entries[key] = entry
         self._bytes += entry.size
+        self._evict()
+        return True
+
+    def _evict(self) -> None:
         while self._bytes > self.max_bytes and self._entries:
             _, oldest = self._entries.popitem(last=False)
             self._bytes -= oldest.size
             self._evictions += 1
-        return True
 
     def _remove(self, key: str) -> None:
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._bytes -= entry.size
+
+
+def _never() -> Any:
+    raise AssertionError("nobody reads what is not hot")
 
 
 def _expiry(now: float, ttl: float | None) -> float:

@@ -12,9 +12,10 @@ import hashlib
 import math
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from itertools import pairwise
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,6 +25,7 @@ from django.core.cache.backends.base import (
     default_key_func,
     get_key_func,
 )
+from django.utils.module_loading import import_string
 
 from resilience.cache import locations
 from resilience.cache.locations import Location, kind, word
@@ -110,7 +112,7 @@ class Options:
                 (self.client_kwargs, self.sentinels, self.sentinel_kwargs, self.replica_read_only),
                 (self.operation_timeout, self.bulk_timeout, self.connect_timeout),
                 (self.max_connections, self.max_stale, self.l1_max_bytes),
-                (self.key_prefix, self.strict, self.clear_pattern),
+                (self.key_prefix, self.strict, self.clear_pattern, self.hot),
             )
         )
         return hashlib.blake2b(
@@ -136,6 +138,8 @@ def parse(alias: str, params: Mapping[str, Any]) -> Options:
             own["max_connections"] = _count("max_connections", limit)
         if len(found) == 1 and options.get("CLIENT_CLASS") in _SENTINEL_CLIENTS:
             found = locations.both_roles(found[0])
+        key_func = _key_function(params.get("KEY_FUNCTION"), own.get("clear_pattern"))
+        own |= _hot(params, own.get("hot", ()), key_func)
         return Options(
             alias=alias,
             locations=tuple(found),
@@ -144,7 +148,7 @@ def parse(alias: str, params: Mapping[str, Any]) -> Options:
             sentinel_kwargs=locations.connection_kwargs(_mapping(options, "SENTINEL_KWARGS")),
             replica_read_only=bool(options.get("REPLICA_READ_ONLY", True)),
             key_prefix=params.get("KEY_PREFIX", ""),
-            key_func=_key_function(params.get("KEY_FUNCTION"), own.get("clear_pattern")),
+            key_func=key_func,
             options=options,
             **own,
         )
@@ -230,10 +234,23 @@ def _pattern(name: str, value: object) -> str | None:
     raise Refused(f'{name} must be None or a Redis pattern such as "shop:*"')
 
 
-def _hot(name: str, value: object) -> tuple[str, ...]:
-    if _patterns(name, value):
-        raise Refused(f"{name} needs HotCache, a later feature: leave it []")
-    return ()
+def _prefixes(name: str, value: object) -> tuple[str, ...]:
+    prefixes = _patterns(name, value)
+    if prefixes == ("*",):
+        return ("",)
+    for prefix in prefixes:
+        if "*" in prefix:
+            raise Refused(
+                f'{name} has beginnings of keys, no patterns: "product:" for every key that '
+                'begins so, or ["*"] alone for every key'
+            )
+        if prefix.startswith("django.contrib.sessions."):
+            raise Refused(f"{name} cannot have sessions: a logout must hold at once, everywhere")
+    ordered = sorted(prefixes)
+    for prefix, other in pairwise(ordered):  # Redis takes none that overlap
+        if other.startswith(prefix):
+            raise Refused(f"{name} has {word(prefix)} and another one that begins with it")
+    return prefixes
 
 
 _KEYS: Mapping[str, Callable[[str, object], object]] = {
@@ -245,7 +262,7 @@ _KEYS: Mapping[str, Callable[[str, object], object]] = {
     "MAX_CONNECTIONS": _count,
     "STRICT": _patterns,
     "CLEAR_PATTERN": _pattern,
-    "HOT": _hot,
+    "HOT": _prefixes,
 }
 
 
@@ -293,6 +310,31 @@ def _key_function(given: object, clear_pattern: str | None) -> Callable[..., str
             'keys such as "shop:*": else clear() would not know which keys are its own'
         )
     return function
+
+
+def _hot(
+    params: Mapping[str, Any],
+    prefixes: tuple[str, ...],
+    key_func: Callable[..., str],
+) -> dict[str, Any]:
+    """Final prefixes, under which Redis tells of changes."""
+    backend = params.get("BACKEND")
+    with suppress(ImportError):
+        backend = import_string(backend) if isinstance(backend, str) else backend
+    takes_hot = getattr(backend, "_takes_hot", False)
+    if takes_hot != bool(prefixes):
+        raise Refused(
+            'HotCache needs RESILIENCE["HOT"], the beginnings of the keys that are hot, such as '
+            '["product:"]; ["*"] is every key'
+            if takes_hot
+            else "RESILIENCE['HOT'] needs BACKEND resilience.cache.HotCache"
+        )
+    if not prefixes:
+        return {}
+    if key_func is not default_key_func:
+        raise Refused("RESILIENCE['HOT'] needs Django's own KEY_FUNCTION: a key must begin with it")
+    head = key_func("", params.get("KEY_PREFIX", ""), params.get("VERSION", 1))
+    return {"hot": tuple(head + prefix for prefix in prefixes)}
 
 
 # ── values ──────────────────────────────────────────────────────────────────────────────────────

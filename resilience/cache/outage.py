@@ -81,12 +81,12 @@ class Answers:
     def get(self, name: str, key: Any, ends: float) -> bytes | None:
         if self._may_read(key):
             local = self._local
-            token = local.token(name)  # before anything else: a write that comes later voids it
+            token = self._token(name)  # before anything else: a write that comes later voids it
             mask = self._mask_now(name, ends)
             if mask is not None:
                 return None if self.free(name, mask, ends) else self.recall(name, key)
             try:
-                if local.has(name):
+                if self._needs_no_ttl(name):
                     (value,) = self.asking.read((("GET", name),), (VALUE,), ends)
                     local.confirm(name, value)
                 else:
@@ -134,12 +134,22 @@ class Answers:
         # While only writes fail, whoever logged out elsewhere could not take it out of Redis.
         return self._state.write.closed or not str(key).startswith(BACKED_PREFIX)
 
-    def _learn(self, name: str, value: bytes | None, ttl: int | None, token: int) -> None:
+    def _token(self, name: str) -> Any:
+        """What _learn() needs of the time before Redis was asked."""
+        return self._local.token(name)
+
+    def _needs_no_ttl(self, name: str) -> bool:
+        return self._local.has(name)
+
+    def _learn(self, name: str, value: bytes | None, ttl: int | None, token: Any) -> None:
         """Redis answered GET and PTTL for a key that was not here."""
         # None: the user may not ask for it, so nobody knows how long it may be kept. Gone: it
         # expired between the two.
         if value is not None and ttl is not None and ttl != _GONE:
-            self._local.fill(name, value, seconds(ttl), token)
+            self._fill(name, value, seconds(ttl), token)
+
+    def _fill(self, name: str, value: bytes, ttl: float | None, token: Any) -> None:
+        self._local.fill(name, value, ttl, token)
 
     # ── writing ─────────────────────────────────────────────────────────────────────────────────
 

@@ -23,9 +23,11 @@ from django.dispatch import Signal
 from resilience import redact
 from resilience.cache.breaker import Breaker
 from resilience.cache.faults import Kind
+from resilience.cache.flights import Flights
 from resilience.cache.flusher import Flusher
 from resilience.cache.journal import Journal
 from resilience.cache.link import Link
+from resilience.cache.listener import Listener
 from resilience.cache.local import LocalStore
 from resilience.cache.lock import Held
 from resilience.cache.prober import Prober
@@ -67,7 +69,8 @@ class AliasState:
         self._begin()
         links = [Link(server, options.alias, clock) for server in servers_of(options)]
         self.primary, self.replicas = links[:1], links[1:]
-        self.readers = self.replicas or self.primary
+        # What is hot must come from the server that tells of changes.
+        self.readers = self.primary if options.hot else self.replicas or self.primary
         self.writers = self.primary if options.replica_read_only else links
 
     def _begin(self) -> None:
@@ -76,6 +79,8 @@ class AliasState:
         self.write = Breaker(self.clock, partial(self._changed, "write"))
         self.prober = Prober(self)
         self.flusher = Flusher(self)
+        self.listener = Listener(self)
+        self.flights = Flights()
         self.locks = Held(self.clock)
         self._telling = Telling(self.options.alias, self.clock)
         self._last_error = ""
@@ -142,6 +147,7 @@ class AliasState:
             "write": _role(self.write, now),
             "journal": self.journal.snapshot(),
             "l1": dict(self.store.snapshot()),
+            "hot": self.listener.snapshot() if self.options.hot else None,
             "links": [link.snapshot() for link in (*self.primary, *self.replicas)],
             "last_error": self._last_error,
             "fallbacks": self._fallbacks,
@@ -149,12 +155,14 @@ class AliasState:
 
     def after_fork(self) -> None:
         """The child starts anew: the parent's threads, locks and sockets are not its own."""
+        self.listener.disown()
         self._begin()
 
     def reset(self) -> None:
         """End the threads and every connection (tests, changed settings)."""
         self.prober.stop()
         self.flusher.stop()
+        self.listener.stop()
         for link in (*self.primary, *self.replicas):
             link.reset()
 

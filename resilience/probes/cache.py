@@ -25,6 +25,7 @@ from resilience.probes.targets import OURS, PROBE_KEY, redis_kind
 _DUMMY = "django.core.cache.backends.dummy.DummyCache"
 _LOCAL = "django.core.cache.backends.locmem.LocMemCache"
 _KEY_SECONDS = 10
+_LISTENS_WITHIN = 1.0  # seconds
 
 
 def probes() -> list[Probe]:
@@ -105,6 +106,27 @@ class RoundTrip(Probe):
         except Exception as error:  # noqa: BLE001 - a backend may raise its client's own types
             finding = self._failed(error)
         yield finding
+        if self.ours and finding.level is Level.OK:
+            yield from self._hot()
+
+    def _hot(self) -> Iterator[Finding]:
+        """Whether Redis tells HotCache of changes."""
+        state = caches[self.alias]._state  # type: ignore[attr-defined] # noqa: SLF001 - our own backend
+        if not state.options.hot or state.in_memory:
+            return
+        hot = state.listener.try_now(_LISTENS_WITHIN)
+        if not hot["listening"]:
+            yield Finding(
+                "cache.hot-untracked",
+                Level.WARNING,
+                self.subject,
+                "Redis does not tell this process of changes, so nothing is hot: every read asks "
+                f"Redis ({hot['why']}).",
+                "Connect to Redis 6 or newer, or Valkey, without a proxy that does not pass CLIENT "
+                "TRACKING, as a user who may call it: ACL SETUSER name +client|tracking +ping "
+                "+hello.",
+                {"why": hot["why"]},
+            )
 
     def _round_trip(self) -> Finding:
         cache: Any = caches[self.alias]

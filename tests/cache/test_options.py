@@ -112,7 +112,7 @@ def test_every_key_is_read(key, value, found):
         ({"STRICT": [""]}, "must hold nothing but non-empty text"),
         ({"CLEAR_PATTERN": ""}, "must be None or a Redis pattern"),
         ({"CLEAR_PATTERN": ["shop:*"]}, "must be None or a Redis pattern"),
-        ({"HOT": ["*"]}, "needs HotCache"),
+        ({"HOT": ["*"]}, "needs BACKEND resilience.cache.HotCache"),
     ],
 )
 def test_a_wrong_value_is_refused(own, said):

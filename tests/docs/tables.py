@@ -66,7 +66,7 @@ CACHE = {
     "MAX_CONNECTIONS": "connections per process, alias and server",
     "STRICT": "Patterns of keys that only Redis may answer for",
     "CLEAR_PATTERN": "Redis pattern of what `clear()` deletes, for a KEY_FUNCTION of your own",
-    "HOT": "Reserved, only `[]`",
+    "HOT": 'Beginnings of the keys that HotCache reads without Redis; `["*"]` is every key',
 }
 AREA = {
     "env": "Variables, `.env` files and their sources",

@@ -19,7 +19,7 @@ from django.http import HttpRequest, HttpResponse
 from resilience import audit, env, redact
 from resilience.__main__ import main
 from resilience.admin import register
-from resilience.cache import ResilientCache, force, state_changed, status
+from resilience.cache import HotCache, ResilientCache, force, state_changed, status
 from resilience.cache.signing import SignedPickleSerializer
 from resilience.components import Status, components, override_component
 from resilience.components.langsmith import Client
@@ -82,6 +82,7 @@ def told(sender: str, *, old: str, new: str, **_: object) -> None:
 def price(key: str) -> int | None:
     cache = caches["default"]
     assert isinstance(cache, ResilientCache)
+    assert not isinstance(cache, HotCache)
     try:
         cache.set(key, 7, timeout=60)
         cache.set_many({key: 7})
