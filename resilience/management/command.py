@@ -58,6 +58,7 @@ class ReportCommand(BaseCommand):
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         """With errors redacted: argparse repeats what it does not understand, a URL for example."""
         parser = super().create_parser(prog_name, subcommand, **kwargs)
+        parser.set_defaults(command=subcommand)
         refuse = parser.error
         parser.error = lambda message: refuse(  # type: ignore[method-assign]
             _VALUES.sub("=***", redact.printable(redact.text(message)))
@@ -93,7 +94,7 @@ class ReportCommand(BaseCommand):
             "--format",
             choices=FORMATS,
             default="text",
-            help="output format (text); github: annotations of GitHub Actions",
+            help="output format (text); github: annotations of GitHub Actions, and a step summary",
         )
 
     def probes(self, options: dict[str, Any]) -> Sequence[Probe]:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import os
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,9 +17,10 @@ from django.core.management.base import OutputWrapper
 
 from resilience import redact
 from resilience.findings import Report
-from resilience.render import github, json, junit, text
+from resilience.render import github, json, junit, summary, text
 
 FORMATS = ("text", "json", "junit", "github")
+_SUMMARY_BYTES = 1 << 20  # docs.github.com/actions, "Step isolation and limits"
 USAGE = 2
 INTERRUPTED = 130  # 128 + SIGINT
 
@@ -32,8 +34,16 @@ def print_report(
     out: TextIO | OutputWrapper,
     *,
     as_text: Callable[..., str] = text.render,
+    as_summary: Callable[..., str] = summary.render,
 ) -> int:
-    """Write a report in the format that the options ask for, and return the exit status."""
+    """Write a report in the format that the options ask for, and return the exit status.
+
+    For GitHub also a summary into the file that the runner gives to each step.
+    """
+    place = os.environ.get("GITHUB_STEP_SUMMARY") if options["format"] == "github" else ""
+    if place:
+        name = options.get("command", "")
+        _append(place, lambda most: as_summary(report, most=most, command=name))
     return write(_rendered(report, options, out, as_text), out, report.exit_code)
 
 
@@ -96,7 +106,8 @@ def accept_any_text() -> None:
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            with contextlib.suppress(OSError, ValueError):  # the project has closed it
+                stream.reconfigure(errors="backslashreplace")
 
 
 def leave(code: int) -> NoReturn:
@@ -105,6 +116,26 @@ def leave(code: int) -> NoReturn:
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
+
+
+def _append(place: str, render: Callable[[int], str]) -> None:
+    """Add to a step's summary, whatever is in it already; one warning if that does not work."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+    problem = "it has no room left"
+    try:
+        with open(os.open(place, flags, 0o666), "ab") as file:  # noqa: PTH123 - never waits
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                problem = "it is no regular file"
+            else:
+                gap = "\n\n" if status.st_size else ""
+                words = render(_SUMMARY_BYTES - status.st_size - len(gap))
+                if words:
+                    file.write(f"{gap}{words}".encode())
+                    return
+    except (OSError, ValueError) as error:
+        problem = getattr(error, "strerror", None) or "it is no path"
+    sys.stderr.write(f"The file of GITHUB_STEP_SUMMARY could not be written: {problem}.\n")
 
 
 def _rendered(

@@ -18,7 +18,7 @@ from resilience.components import Status, components
 from resilience.components.building import find
 from resilience.errors import ComponentUnavailable
 from resilience.findings import Fact, Finding, Level
-from resilience.probes import env
+from resilience.probes import env, stores
 from resilience.probes.base import Deadline, Probe, elapsed_ms
 
 AREA = "components"
@@ -134,6 +134,7 @@ class Working(Probe):
                 f"Look into {path}, and what it asks: address, key, permission, quota.",
                 {"traceback": places.trace(error), **_facts(components.status(self.name))},
                 location=places.of_error(error),
+                cause=stores.explaining(error),
             )
         took = elapsed_ms(began)
         status = components.status(self.name)

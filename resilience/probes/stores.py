@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from resilience.findings import Fact, Finding, Level
 from resilience.probes.base import Deadline, Probe, utc_now
-from resilience.tls import ladder, lifetimes, policy, stores
+from resilience.tls import causes, ladder, lifetimes, policy, stores
 from resilience.tls.certificate import read_all
 from resilience.tls.trust import Trust
 
@@ -34,6 +35,28 @@ class Stores(Probe):
 def broken_store() -> Finding | None:
     """The first store of which nothing is left: it explains what is not trusted."""
     return next((found for found in _faults() if found.level is Level.ERROR), None)
+
+
+def empty_store() -> Finding | None:
+    """That nobody is trusted by whoever trusts the system; None if the system has authorities."""
+    return next(_empty("tls"), None)
+
+
+def explaining(error: BaseException) -> Finding | None:
+    """The empty store behind an error of the user's code: a certificate had no known issuer.
+
+    Libraries wrap the error of the handshake, mostly more than once.
+    """
+    seen: list[BaseException] = []
+    waiting = [error]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, ssl.SSLCertVerificationError) and each.verify_code in causes.NO_ISSUER:
+            return empty_store()
+        seen.append(each)
+        beneath = (each.__cause__, each.__context__, *each.args, getattr(each, "reason", None))
+        waiting += [one for one in beneath if isinstance(one, BaseException) and one not in seen]
+    return None
 
 
 def _faults() -> list[Finding]:

@@ -11,8 +11,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import BinaryIO, Self
 
+from resilience.rehearse.answers import Answer
 from resilience.rehearse.child import VARIABLE
 from resilience.rehearse.stage import Stage
 from resilience.simulation.program import HOST
@@ -23,20 +24,18 @@ _ANSWER_WITHIN = 3.0  # seconds for one try of the first answer
 _TAIL = 2000  # characters of a log
 
 
-def command(stage: Stage, name: str, *words: str, seconds: float) -> tuple[int, str]:
-    """Run a program in the child's environment; its exit status and what it wrote to stdout.
-
-    After ``seconds`` it is killed, which is the status -9.
-    """
-    with (stage.folder / f"{name}.err").open("wb") as errors:
-        process = _start(stage, name, words, subprocess.PIPE, errors)
+def command(stage: Stage, name: str, *words: str, seconds: float) -> Answer:
+    """Run a program that answers, in the child's environment; after ``seconds`` it is killed."""
+    log, waited = stage.folder / f"{name}.log", None
+    with log.open("wb") as output:
+        process = _start(stage, name, words, output, serves=False)
         try:
-            out, _ = process.communicate(timeout=seconds)
+            process.wait(seconds)
         except subprocess.TimeoutExpired:
-            out = b""
+            waited = seconds
         finally:
             _end(process)
-    return process.returncode, out.decode(errors="replace")
+    return Answer.read(stage.answer(name), process.returncode, waited)
 
 
 class Server:
@@ -56,7 +55,7 @@ class Server:
     def __enter__(self) -> Self:
         with self._log.open("wb") as log:
             words = _words(self._stage)
-            self._process = _start(self._stage, "server", words, log, log)
+            self._process = _start(self._stage, "server", words, log, serves=True)
         began = time.monotonic()
         try:
             while time.monotonic() - began < self._limit and self._process.poll() is None:
@@ -128,16 +127,16 @@ def _words(stage: Stage) -> tuple[str, ...]:
 
 
 def _start(
-    stage: Stage, name: str, words: tuple[str, ...], out: Any, errors: Any
+    stage: Stage, name: str, words: tuple[str, ...], output: BinaryIO, *, serves: bool
 ) -> subprocess.Popen[bytes]:
-    orders = stage.orders(name)
+    orders = stage.orders(name, serves=serves)
     return subprocess.Popen(  # noqa: S603 - the words are ours
         [sys.executable, "-m", "resilience.rehearse.child", *words],
         cwd=stage.request.root,
         env={**stage.environ, VARIABLE: str(orders)},
         stdin=subprocess.DEVNULL,
-        stdout=out,
-        stderr=errors,
+        stdout=output,
+        stderr=output,
         process_group=0,
     )
 

@@ -40,10 +40,11 @@ class Said:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All of it; ``problem`` if there is no report."""
+    """All of it; ``problem`` if there is no report, and ``hint`` what to do about that."""
 
     said: tuple[Said, ...] = ()
     problem: str = ""
+    hint: str = ""
 
     def roots(self) -> list[Said]:
         """Errors and warnings that nothing else explains."""
@@ -53,7 +54,7 @@ class Diagnosis:
 def checkdeploy(stage: Stage, *areas: str) -> Diagnosis:
     """Run it in the child's environment."""
     words = ("--format", "json", "--deadline", f"{_DEADLINE:.0f}")
-    code, out = command(
+    answer = command(
         stage,
         "checkdeploy",
         "resilience",
@@ -62,11 +63,9 @@ def checkdeploy(stage: Stage, *areas: str) -> Diagnosis:
         *words,
         seconds=_DEADLINE + _STARTS_WITHIN,
     )
-    try:
-        report = json.loads(out)
-    except ValueError:
-        return Diagnosis(problem=f"checkdeploy ended with {code} and without a report")
-    return Diagnosis(tuple(map(_said, report["findings"])))
+    if not answer.said:
+        return Diagnosis(problem=f"checkdeploy {answer.problem}", hint=answer.hint)
+    return Diagnosis(tuple(map(_said, json.loads(answer.said)["findings"])))
 
 
 def _said(finding: Mapping[str, Any]) -> Said:

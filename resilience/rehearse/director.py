@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -24,6 +25,7 @@ from resilience.simulation import isolation
 from resilience.simulation.constrained import die_with
 
 _STOP_WITHIN = 8.0  # seconds for everything to be taken down
+_ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 TERMINATED = 128 + signal.SIGTERM
 _ENV = "RESILIENCE_REHEARSAL_NAMESPACE"  # "off": do without, for systems where it misbehaves
 
@@ -31,7 +33,7 @@ _ENV = "RESILIENCE_REHEARSAL_NAMESPACE"  # "off": do without, for systems where 
 def main(parent: int) -> NoReturn:
     """Play what is asked for, and end with 0 whatever came of it; 143 when terminated."""
     die_with(parent, signal.SIGTERM)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in _ENDS:
         signal.signal(number, _terminated)
     request = Request.of_json(json.load(sys.stdin))
     isolated = os.environ.get(_ENV) != "off" and isolation.works()
@@ -41,6 +43,7 @@ def main(parent: int) -> NoReturn:
         descendants.end(os.getpid())
         os._exit(code)
     isolation.enter()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)  # from here on there is one to pass it on to
     pid = isolation.fork_within()
     if pid == 0:
         os._exit(_play(request, isolated=True))
@@ -48,7 +51,12 @@ def main(parent: int) -> NoReturn:
 
 
 def _play(request: Request, *, isolated: bool) -> int:
+    """All of it, in a folder that is there from its first step to its last."""
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS)
+        folder = Path(request.folder)
+        folder.mkdir()
+        folder.chmod(0o755)  # others may pass
         Run(request, _tell, isolated=isolated).play()
     except SystemExit:
         return TERMINATED
@@ -56,6 +64,7 @@ def _play(request: Request, *, isolated: bool) -> int:
         _tell({"problem": f"{type(error).__name__}: {error}"})
         return 1
     finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
         shutil.rmtree(request.folder, ignore_errors=True)
         with suppress(OSError):
             sys.stdout.flush()
@@ -65,6 +74,7 @@ def _play(request: Request, *, isolated: bool) -> int:
 def _wait(pid: int) -> int:
     """For the first process of the namespace; passes on that it shall end."""
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS)
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     except SystemExit:
         os.kill(pid, signal.SIGTERM)
@@ -80,7 +90,7 @@ def _wait(pid: int) -> int:
 
 def _terminated(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - signal's
     """Unwind every block, once."""
-    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for each in _ENDS:
         signal.signal(each, signal.SIG_IGN)
     raise SystemExit(TERMINATED)
 

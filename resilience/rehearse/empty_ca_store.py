@@ -11,7 +11,6 @@ class EmptyCaStore(Scenario):
     name = "empty-ca-store"
     fault = "The image's CA store is empty"
     expects = ("tls.empty-store",)
-    along = ("components.probe-failed",)  # of one that trusts nobody but the system
 
     def arrange(self, stage: Stage) -> None:
         stage.without_authorities = True

@@ -6,13 +6,13 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from resilience import redact
 from resilience.findings import Fact, Finding, Level
 from resilience.rehearse import confinement, diagnosis, verdict
+from resilience.rehearse.answers import Answer
 from resilience.rehearse.children import Server, command, edge
 from resilience.rehearse.databases import Databases, Nowhere, Postgres, Sqlite
 from resilience.rehearse.load import Load, Measured
@@ -25,9 +25,11 @@ from resilience.rehearse.verdict import AREA, Played, Standard
 from resilience.simulation.postgres_server import postgres_server
 from resilience.simulation.program import HOST
 
+_POSTGRESQL = ("postgresql", "postgis")
 _BOOT_LIMIT = 20.0  # seconds until the first answer
+_DOUBTFUL_LIMIT = 5.0  # the same, where the survey has found that it does not start
 _MIGRATE_LIMIT = 120.0
-_SURVEY_LIMIT = 30.0
+_SURVEY_LIMIT = _BOOT_LIMIT  # what takes longer to start does not boot either
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -82,11 +84,13 @@ class Run:
         """What the project is made of. One that does not start is played all the same."""
         with self._stage(Survey(), Nowhere()) as stage:
             stage.move_redis(scheme="")  # as the user's own
-            _, out = command(stage, "survey", "survey", seconds=_SURVEY_LIMIT)
-        survey = Survey.read(out)
+            answer = command(stage, "survey", "survey", seconds=_SURVEY_LIMIT)
         root = self._request.settings.partition(".")[0]
-        if survey.problem:
-            survey = replace(survey, wsgi=f"{root}.wsgi.application", servers=("gunicorn",))
+        if answer.said:
+            survey = Survey.read(answer.said)
+        else:
+            self._progress(f"the project {answer.problem}")
+            survey = Survey(answer.problem, f"{root}.wsgi.application", servers=("gunicorn",))
         self._survey = survey
         self._standard = Standard(survey)
 
@@ -96,8 +100,8 @@ class Run:
         if self._survey.problem or not aliases:
             return None
         failed = self._migrated(aliases)
-        engine = self._survey.databases.get(failed, "")
-        if failed and engine.rpartition(".")[2] in ("postgresql", "postgis"):
+        engine = self._survey.databases.get(failed.alias, "") if failed else ""
+        if failed and failed.may_be_the_engine and engine.rpartition(".")[2] in _POSTGRESQL:
             self._progress("starting a throw-away PostgreSQL: SQLite does not do")
             try:
                 server = self._held.enter_context(postgres_server(Path(self._request.folder)))
@@ -107,16 +111,16 @@ class Run:
             failed = self._migrated(aliases)
         return _no_database(failed, engine) if failed else None
 
-    def _migrated(self, aliases: list[str]) -> str:
-        """Run every migration; the alias of the first that fails, empty if none does."""
+    def _migrated(self, aliases: list[str]) -> _Failed | None:
+        """Run every migration; the first alias that fails, None if none does."""
         with self._stage(self._survey) as stage:
             for alias in aliases:
                 words = ("migrate", "--no-input", "--verbosity", "0", "--database", alias)
-                code, _ = command(stage, "migrate", "django", *words, seconds=_MIGRATE_LIMIT)
-                if code:
-                    return alias
+                answer = command(stage, "migrate", "django", *words, seconds=_MIGRATE_LIMIT)
+                if answer.said is None:
+                    return _Failed(alias, answer)
             self._databases.keep()
-        return ""
+        return None
 
     # ── one scenario ────────────────────────────────────────────────────────────────────────────
 
@@ -130,7 +134,8 @@ class Run:
             scenario.arrange(stage)
             gone = [name for name in before if name not in stage.environ]
             missing = gone[0] if scenario.name == "missing-secret" and gone else ""
-            with Server(stage, limit=_BOOT_LIMIT) as server:
+            limit = _DOUBTFUL_LIMIT if self._survey.problem else _BOOT_LIMIT
+            with Server(stage, limit=limit) as server:
                 measured, page = Measured(), ""
                 if server.boot_ms is not None:
                     with Load((HOST, stage.port), self._request.paths, edge(stage)) as load:
@@ -151,7 +156,7 @@ class Run:
             played = Played(
                 scenario,
                 server.boot_ms,
-                _BOOT_LIMIT,
+                limit,
                 measured,
                 said,
                 page,
@@ -240,13 +245,32 @@ def _skipped(scenario: Scenario, reason: str) -> Finding:
     )
 
 
-def _no_database(alias: str, engine: str, more: str = "") -> Finding:
+class _Failed(NamedTuple):
+    """The alias whose migrations fail, and how."""
+
+    alias: str
+    answer: Answer
+
+    @property
+    def may_be_the_engine(self) -> bool:
+        """Whether Django has ended, and said so: another engine may do."""
+        return not self.answer.place and self.answer.waited is None and self.answer.code > 0
+
+
+def _no_database(failed: _Failed, engine: str, more: str = "") -> Finding:
+    said = f"The migrations ({engine}) fail on a throw-away database{more}"
+    hint = (
+        "Have them work on SQLite, or on an empty PostgreSQL whose server programs (Debian: "
+        "postgresql) are installed here."
+    )
+    if not failed.may_be_the_engine:
+        said = f"migrate, on a throw-away database, {failed.answer.problem}"
+        hint = "Run manage.py migrate on an empty database of your own, and see what it does there."
     return Finding(
         "rehearse.no-database",
         Level.ERROR,
-        f"{AREA}.databases.{alias}",
-        f"The migrations ({engine}) fail on a throw-away database{more}, so nothing was played.",
-        "Have them work on SQLite, or on an empty PostgreSQL whose server programs (Debian: "
-        "postgresql) are installed here.",
+        f"{AREA}.databases.{failed.alias}",
+        f"{said}; so nothing was played.",
+        hint,
         area=AREA,
     )

@@ -30,9 +30,9 @@ class Request:
     """``environ`` are the caller's variables and the values of its ``.env`` files: secrets.
 
     ``root`` is the project's folder, ``hidden`` the names of files that a platform would not have,
-    ``folder`` an empty one for everything that the run writes, ``mentioned`` the words among secret
-    variables and "langsmith" that stand in the project's own source, ``switched`` the variables
-    that ``deployed()`` has changed.
+    ``folder`` the one that the director makes for all that the run writes, ``mentioned`` the words
+    among secret variables and "langsmith" that stand in the project's own source, ``switched`` the
+    variables that ``deployed()`` has changed.
     """
 
     root: str

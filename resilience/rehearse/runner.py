@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -65,9 +66,11 @@ def request_for(  # noqa: PLR0913 - each by keyword, each from one option
 
 @contextlib.contextmanager
 def workshop() -> Iterator[Path]:
-    """An empty folder that others may pass, and that is gone afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="rehearse-"))
-    folder.chmod(0o755)
+    """A folder that the director makes, once it knows when we end, and that is gone afterwards.
+
+    Raises FileNotFoundError where no folder takes temporary files.
+    """
+    folder = Path(tempfile.gettempdir()) / f"rehearse-{secrets.token_hex(8)}"
     try:
         yield folder
     finally:

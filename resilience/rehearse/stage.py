@@ -115,13 +115,19 @@ class Stage:
         """Where children say what was denied and what views raised."""
         return self.folder / "events"
 
-    def orders(self, name: str) -> Path:
+    def answer(self, name: str) -> Path:
+        """Where the child of this name says what it has to say."""
+        return self.folder / f"{name}.answer"
+
+    def orders(self, name: str, *, serves: bool) -> Path:
         """Write what a child is to do, and return the file. No secret of the user's is in it."""
         request, platform = self.request, PLATFORMS[self.request.platform]
         uid, gid = self.confined.user or (None, None)
         sights = self.confined.sights
         told = {
             "parent": os.getpid(),
+            "serves": serves,
+            "answer": str(self.answer(name)),
             "events": str(self.events),
             "folder": str(self.folder),
             "root": request.root,
@@ -148,8 +154,10 @@ class Stage:
         }
         file = self.folder / f"{name}.json"
         file.write_text(json.dumps(told), encoding="utf-8")
+        self.answer(name).write_bytes(b"")
         self.events.touch()
-        self.events.chmod(0o666)
+        for written in (self.answer(name), self.events):
+            written.chmod(0o666)  # by whoever the child is
         return file
 
     def ports(self) -> list[int]:

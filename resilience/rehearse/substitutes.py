@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from resilience.rehearse import addresses
+from resilience.rehearse import addresses, answers
 
 MIDDLEWARE = "resilience.middleware.HealthMiddleware"
 _SMTP = "django.core.mail.backends.smtp.EmailBackend"
@@ -16,15 +16,19 @@ _KEPT = (
 ).split()
 
 
-def install(orders: Mapping[str, Any], note: Callable[..., None]) -> None:
-    """Change settings as soon as they are loaded, whoever loads them."""
+def install(
+    orders: Mapping[str, Any], note: Callable[..., None], step: Callable[[str], None]
+) -> None:
+    """Change settings as soon as they are loaded, whoever loads them; tell when that is."""
     from django.conf import Settings  # noqa: PLC0415 - a child's own
 
     kind: Any = Settings
     load = kind.__init__
 
     def __init__(self: Any, module: str) -> None:  # noqa: N807
+        step(answers.IMPORTING)
         load(self, module)
+        step(answers.IMPORTED)
         apply(self, orders)
         _watch_requests(note)
 

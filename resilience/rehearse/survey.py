@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from typing import Any
-
-_BEGIN = "\x1eresilience-survey "
 
 
 @dataclass(frozen=True)
@@ -36,25 +33,20 @@ class Survey:
     langsmith: bool = False
 
     @classmethod
-    def read(cls, output: str) -> Survey:
-        """From what ``main()`` printed; with the problem if it did not."""
-        _, found, rest = output.rpartition(_BEGIN)
-        if not found:
-            return cls(problem="the project does not start")
-        known: dict[str, Any] = json.loads(rest.splitlines()[0])
+    def read(cls, said: str) -> Survey:
+        """From what ``taken()`` returned."""
+        known: dict[str, Any] = json.loads(said)
         for name in ("servers", "header", "secrets"):
             known[name] = tuple(known[name])
         return cls(**known)
 
 
-def main() -> None:
-    """Print the survey of this process's project as one line."""
+def taken() -> str:
+    """The survey of this process's project as text."""
     import django  # noqa: PLC0415 - a child's own
 
     django.setup()
-    print(_BEGIN + json.dumps(asdict(_survey())))  # noqa: T201 - the parent reads it
-    sys.stdout.flush()
-    os._exit(0)
+    return json.dumps(asdict(_survey()))
 
 
 def _survey() -> Survey:

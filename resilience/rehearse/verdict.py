@@ -121,8 +121,14 @@ def _boot(played: Played, standard: Standard) -> list[Finding]:
     refused = played.scenario.may_refuse(standard.survey)
     if refused and named(played, standard) != "not named":
         return []
-    said = [f"{each.hint}" for each in _new(played, standard) if each.level == "error"]
-    hint = remedies.of_requests(played.scenario, standard.survey, standard.audit, played.errors)
+    said = [
+        f"{each.location or each.subject} ({each.id}): {each.hint}"
+        for each in played.diagnosis.roots()
+        if each.level == "error"
+    ]
+    hint = played.diagnosis.hint or remedies.of_requests(
+        played.scenario, standard.survey, standard.audit, played.errors
+    )
     if not played.scenario.expects and said:
         hint = " ".join(said[:_FEW])
     return [
@@ -186,8 +192,10 @@ def _names(played: Played, standard: Standard) -> list[Finding]:
             problem = f"checkdeploy named it, and also {', '.join(dict.fromkeys(others))}"
     if not problem:
         return []
-    hint = "Run checkdeploy by hand under this fault; if it is right there, report this."
-    if played.missing:
+    hint = diagnosis.hint or (
+        "Run checkdeploy by hand under this fault; if it is right there, report this."
+    )
+    if played.missing and not diagnosis.hint:
         hint = remedies.of_secrets(standard.audit, played.missing)
     said = f"{scenario.fault} → {effect(played)} → {problem}"
     return [_failed("rehearse.not-named", played, standard, said, hint)]

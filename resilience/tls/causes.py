@@ -12,7 +12,8 @@ from resilience.tls.diagnosis import Diagnosis, diagnose
 from resilience.tls.handshake import Handshake
 from resilience.tls.trust import Trust
 
-_EXPIRED, _EARLY, _NO_ISSUER = 10, 9, frozenset({2, 19, 20, 21, 27})
+_EXPIRED, _EARLY = 10, 9
+NO_ISSUER = frozenset({2, 19, 20, 21, 27})
 _NAMES = 5  # shown
 _CLOCK = timedelta(hours=26)  # a wrong time zone, and some
 
@@ -67,7 +68,7 @@ def _of_certificate(  # noqa: PLR0911, PLR0913, PLR0917 - one return for each ki
         return _early(found, [*chain, *path], now)
     if found.id == "tls.wrong-name" and chain:
         return _wrong_name(found, chain[0], name)
-    if code not in _NO_ISSUER or not chain:
+    if code not in NO_ISSUER or not chain:
         return found
     top = chain[-1]
     if not trust.certificates:

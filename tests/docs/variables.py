@@ -15,6 +15,7 @@ KNOWN: dict[str, dict[str, str]] = {
         "RESILIENCE_REHEARSAL_NAMESPACE": "`off`: `rehearse` keeps away the network by Python",
         "RESILIENCE_ENV_SIGNATURES": "Written by `env.load()`: which values came from files",
         "STATUS_TOKEN": "`checkdeploy --url`: the deployment's token",
+        "GITHUB_STEP_SUMMARY": "With `--format github`: the file that gets the report as Markdown",
         "NO_COLOR": "Set to anything: reports without colours",
         "DJANGO_SETTINGS_MODULE": "The settings, as everywhere in Django",
     },

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
+import openai
 import pytest
+import requests
 
 from resilience import conf, env
 from resilience.components import components
@@ -15,6 +20,9 @@ from resilience.probes import areas, runner
 from resilience.probes.base import Deadline
 from resilience.probes.examine import examine
 from resilience.render import text
+from resilience.simulation.authority import Authority
+from resilience.simulation.fake_openai import FakeOpenAI
+from resilience.tls import policy
 from tests.components.parts import MAKE, PART, forget, hooks, made, probed
 from tests.probes.conftest import Hosted
 from tests.processes import doctor, write_project
@@ -252,6 +260,88 @@ def test_a_probe_that_fails(settings, hook, said, monkeypatch):
     assert (found.id, found.level) == ("components.probe-failed", Level.ERROR)
     assert said in found.summary
     assert components.status("a").state == "ready"
+
+
+# ── a handshake behind the error ────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def system(monkeypatch, tmp_path: Path) -> Path:
+    """The system's store, an empty folder; certifi is there as ever."""
+    folder = tmp_path / "store"
+    folder.mkdir()
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    nothing = ssl.get_default_verify_paths()._replace(
+        openssl_cafile=str(tmp_path / "none"), openssl_capath=str(folder)
+    )
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: nothing)
+    monkeypatch.setattr("resilience.tls.reading._ELSEWHERE", ())
+    policy.reset()
+    return folder
+
+
+def by_urllib(url: str) -> None:
+    urlopen(f"{url}/models", timeout=5.0)  # noqa: S310 - a service of ours
+
+
+def by_requests(url: str) -> None:
+    requests.get(f"{url}/models", timeout=5.0)
+
+
+def by_openai(url: str) -> None:
+    openai.OpenAI(api_key="sk-x", base_url=url, max_retries=0, timeout=5.0).models.list()
+
+
+@pytest.fixture
+def stranger() -> Iterator[str]:
+    """An https service whose authority nobody knows; its address."""
+    context = Authority().server_context("localhost", "127.0.0.1")
+    with FakeOpenAI("sk-x", tls=context) as service:
+        yield service.base_url
+
+
+@pytest.mark.parametrize("client", [by_urllib, by_requests, by_openai])
+def test_an_empty_store_explains_a_certificate_without_issuer(settings, system, stranger, client):
+    hooks["probe"] = lambda _: client(stranger)
+    declare(settings, a=part(PROBE=PROBE))
+    (found,) = run()
+    assert found.id == "components.probe-failed"
+    assert found.cause is not None
+    assert (found.cause.id, found.cause.subject) == ("tls.empty-store", "tls")
+    both = examine(areas.probes_of(["tls", "components"]), Deadline(5.0))
+    assert "so: components.a (components.probe-failed)" in text.render(both)
+
+
+@pytest.mark.parametrize("client", [by_urllib, by_requests, by_openai])
+def test_a_store_that_has_something_explains_nothing__twin(settings, system, stranger, client):
+    (system / "0a1b2c3d.0").write_bytes(Authority().ca_pem)
+    hooks["probe"] = lambda _: client(stranger)
+    declare(settings, a=part(PROBE=PROBE))
+    (found,) = run()
+    assert (found.id, found.cause) == ("components.probe-failed", None)
+
+
+def _expired() -> None:
+    authority = Authority()
+    with FakeOpenAI("sk-x", tls=authority.server_context("localhost", expired=True)) as service:
+        urlopen(service.base_url, timeout=5.0, context=authority.client_context())  # noqa: S310
+
+
+def _in_a_circle() -> None:
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+    raise first
+
+
+@pytest.mark.parametrize(
+    "fault", [lambda: 1 / 0, _expired, _in_a_circle, lambda: by_urllib("https://[::1]:1")]
+)
+def test_an_empty_store_explains_no_other_error__twin(settings, system, fault):
+    hooks["probe"] = lambda _: fault()
+    declare(settings, a=part(PROBE=PROBE))
+    (found,) = run()
+    assert (found.id, found.cause) == ("components.probe-failed", None)
 
 
 @pytest.mark.parametrize("hook", [lambda _: None, lambda _: True, lambda _: 0])

@@ -64,7 +64,7 @@ def until(done, limit: float) -> bool:
     while time.monotonic() < ends:
         if done():
             return True
-        time.sleep(0.05)
+        time.sleep(0.01)
     return False
 
 
@@ -154,3 +154,23 @@ def test_nothing_is_left_behind(tmp_path, rehearsing, by, namespace, code):
     assert {each.name for each in project.iterdir()} == {".env", "manage.py", "shop"}
     assert not list(project.rglob("__pycache__"))
     assert "Traceback" not in rehearsal.log.read_text()
+
+
+@pytest.mark.parametrize("moment", ["director", "folder", "first words"])
+def test_a_kill_at_the_very_start_leaves_no_folder(tmp_path, rehearsing, moment):
+    """Nobody but the director makes it, and the kernel tells the director."""
+    tmp_path.chmod(0o755)
+    rehearsal = Rehearsal(tmp_path, "healthy", "on")
+    rehearsing.append(rehearsal)
+    begun = {
+        "director": lambda: children_of(rehearsal.process.pid),
+        "folder": lambda: list(rehearsal.temporary.iterdir()),
+        "first words": lambda: rehearsal.log.stat().st_size,
+    }[moment]
+    assert until(begun, LIMIT), rehearsal.log.read_text()
+    pids = children_of(rehearsal.process.pid)
+    assert pids
+    rehearsal.process.send_signal(signal.SIGKILL)
+    assert rehearsal.process.wait(GONE_WITHIN) == -9
+    assert until(lambda: not any(map(lives, pids)), GONE_WITHIN), [p for p in pids if lives(p)]
+    assert not list(rehearsal.temporary.iterdir())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -35,21 +36,43 @@ def about(ended: Ended, scenario: str) -> dict[str, Any]:
     return found
 
 
-@pytest.fixture(scope="module")
-def chosen() -> list[str]:
-    return [word for name in SCENARIOS for word in ("--scenario", name)]
+# As much as settings may do to their process.
+ODD = """
+import atexit, os, signal, sys, time
+print("hello", '{"findings": []}', flush=True)
+os.close(1)
+atexit.register(time.sleep, 600)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+"""
 
 
 @pytest.fixture(scope="module")
-def as_reported(tmp_path_factory, chosen):
-    folder = naive.write(tmp_path_factory.mktemp("shops") / "naive", naive.NAIVE)
-    return rehearse(folder, *chosen)
+def ended(tmp_path_factory) -> dict[str, Ended]:
+    """Three projects, two at a time: mostly they wait."""
+    scenarios = [word for name in SCENARIOS for word in ("--scenario", name)]
+    odd = {**naive.MENDED, "shop/settings.py": naive.MENDED["shop/settings.py"] + ODD}
+    asked = {
+        "naive": (naive.NAIVE, scenarios),
+        "mended": (naive.MENDED, scenarios),
+        "odd": (odd, ["--scenario", "redis-refused"]),
+    }
+    shops = tmp_path_factory.mktemp("shops")
+    with ThreadPoolExecutor(2) as pool:
+        plays = {
+            name: pool.submit(rehearse, naive.write(shops / name, files), *words)
+            for name, (files, words) in asked.items()
+        }
+        return {name: play.result() for name, play in plays.items()}
 
 
-@pytest.fixture(scope="module")
-def mended(tmp_path_factory, chosen):
-    folder = naive.write(tmp_path_factory.mktemp("shops") / "mended", naive.MENDED)
-    return rehearse(folder, *chosen)
+@pytest.fixture
+def as_reported(ended):
+    return ended["naive"]
+
+
+@pytest.fixture
+def mended(ended):
+    return ended["mended"]
 
 
 def test_the_reported_project_fails(as_reported):
@@ -105,6 +128,26 @@ def test_requests_were_made_and_used_redis(mended):
 
 def test_progress_is_told_while_it_runs(mended):
     assert "rehearse: 2/4 redis-refused: Redis refuses connections" in mended.err
+
+
+def test_what_settings_do_to_their_process_is_no_matter(ended):
+    assert ended["odd"].code == 0, ended["odd"].out + ended["odd"].err
+    assert about(ended["odd"], "redis-refused")["rehearse.ok"]["facts"]["named"] == "tcp.refused"
+    assert ended["odd"].seconds < 60
+
+
+def test_a_project_that_ends_itself__twin(tmp_path):
+    """What ends while settings are imported is named, and so is the place."""
+    settings = f"{naive.MENDED['shop/settings.py']}\nimport os\nos._exit(0)\n"
+    folder = naive.write(tmp_path / "gone", {**naive.MENDED, "shop/settings.py": settings})
+    ended = rehearse(folder, "--scenario", "redis-refused")
+    place = f"shop/settings.py:{len(settings.splitlines())}"
+    assert ended.code == 1
+    found = about(ended, "healthy")
+    assert f"Find what ends the process at {place}" in found["rehearse.no-boot"]["hint"]
+    said = f"checkdeploy ended by itself with status 0 at {place}, while its settings were imported"
+    assert said in found["rehearse.not-named"]["summary"]
+    assert "rehearse.skipped" in about(ended, "redis-refused")
 
 
 def test_a_project_that_does_not_boot(tmp_path):

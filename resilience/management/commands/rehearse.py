@@ -16,9 +16,8 @@ from resilience.errors import UsageError
 from resilience.findings import Report
 from resilience.management.command import ReportCommand, argument, seconds_to
 from resilience.management.output import USAGE, print_report
-from resilience.rehearse import runner, scenarios
+from resilience.rehearse import runner, scenarios, table
 from resilience.rehearse.platforms import PLATFORMS
-from resilience.rehearse.table import render
 
 _DURATION = 3.0  # s of requests for each scenario
 _LONGEST = 600.0
@@ -99,7 +98,9 @@ class Command(ReportCommand):
                 raise CommandError(str(error), returncode=USAGE) from None
         milliseconds = round((time.monotonic() - began) * 1000, 1)
         report = Report(tuple(found), here, milliseconds)
-        self._code = print_report(report, options, self.stdout, as_text=render)
+        self._code = print_report(
+            report, options, self.stdout, as_text=table.render, as_summary=table.summary
+        )
         if self._code:
             raise SystemExit(self._code)
 
