@@ -88,7 +88,9 @@ def _counts(report: Report) -> str:
     said = []
     if roots:
         said.append(words.counted(roots, "root cause"))
-    if following:
+    if following and not roots:  # it follows from a warning
+        said.append(words.counted(following, "error"))
+    elif following:
         said.append(f"{following} more {'error' if following == 1 else 'errors'} because of it")
         if roots > 1:
             said[-1] = said[-1][:-2] + "them"

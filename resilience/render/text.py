@@ -157,7 +157,7 @@ def _verdict(report: Report, style: _Style) -> str:
     roots = sum(finding.is_root_cause for finding in report.findings)
     errors = report.count(Level.ERROR)
     said = f"{errors} error{'' if errors == 1 else 's'}"
-    if errors > roots:
+    if errors > roots > 0:  # none: it follows from a warning
         said += f" with {roots} root cause{'' if roots == 1 else 's'}"
     warnings = report.count(Level.WARNING)
     said += f", {warnings} warning{'' if warnings == 1 else 's'}, {report.count(Level.OK)} ok"
