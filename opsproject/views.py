@@ -11,7 +11,7 @@ def home(request: HttpRequest) -> HttpResponse:
     pages = {
         "framework": "Four phases built from components",
         "account": "A session, and a note in it",
-        "admin:index": "Sign in as staff",
+        "admin:index": "Sign in as staff (scripts/run createsuperuser), then: Component status",
     }
     lines = [
         f"{about}: {request.build_absolute_uri(reverse(name))}" for name, about in pages.items()

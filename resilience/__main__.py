@@ -23,6 +23,7 @@ import django
 from django.core.management import handle_default_options, load_command_class
 
 from resilience import env, hosting, places, redact
+from resilience.errors import did_you_mean
 from resilience.findings import Fact, Finding, Level, Report
 from resilience.management.command import ReportCommand
 from resilience.management.output import (
@@ -48,6 +49,9 @@ def main(argv: list[str]) -> NoReturn:
     program = sys.argv[0] if sys.argv[0].endswith("manage.py") else "python -m resilience"
     if not argv or argv[0] not in COMMANDS:
         sys.stderr.write(_USAGE)
+        if argv and not argv[0].startswith("-"):
+            near = did_you_mean(argv[0], COMMANDS)
+            sys.stderr.write(f"There is no such command.{near}\n")
         leave(0 if argv[:1] in (["-h"], ["--help"]) else USAGE)
     command = load_command_class("resilience", argv[0])
     assert isinstance(command, ReportCommand)  # noqa: S101 - narrows the type
@@ -127,6 +131,12 @@ def _failed(error: BaseException) -> Finding:
         "Correct this place, or what the message names in your settings; python -m django check "
         f"--settings {_settings_module()} shows the whole traceback."
     )
+    module = _settings_module()
+    if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
+        hint = (
+            f"There is no {error.name} here: correct --settings, DJANGO_SETTINGS_MODULE or "
+            "manage.py, whichever names it, and run this beside manage.py."
+        )
     if "Error loading psycopg" in str(error):  # Django's words, which name no package of an index
         hint = (
             "Run pip install 'django-resilience-ops[postgres]', which brings psycopg, and add that "

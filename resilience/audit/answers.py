@@ -40,10 +40,14 @@ class Trace:
     isolated: bool
     held: frozenset[tuple[str, str, str]] = frozenset()
     """File, name and class of what modules hold since their import."""
+    unreached: tuple[str, ...] = ()
+    """The modules that there was no time for."""
 
 
 def read(answers: Sequence[dict[str, Any]], modules: Sequence[str], start: str) -> Trace:
     """The trace of ``modules``. ``start`` is what an answer without a module is about."""
+    late = any("late" in answer for answer in answers)
+    answers = [answer for answer in answers if "late" not in answer]
     seen: list[Sighting] = []
     held: set[tuple[str, str, str]] = set()
     failures: list[Failure] = []
@@ -71,8 +75,9 @@ def read(answers: Sequence[dict[str, Any]], modules: Sequence[str], start: str) 
             used += [place.file for place in failures[-1][1] if is_own(place.file)]
     if not answers:
         failures.append(_unfinished(start))
-    elif not failures:
-        failures += [_unfinished(name) for name in modules if name not in done]
+    rest = [name for name in modules if name not in done]
+    if answers and not failures and not late:
+        failures += map(_unfinished, rest)
     return Trace(
         tuple(seen),
         tuple(_one_per_line(failures)),
@@ -80,6 +85,7 @@ def read(answers: Sequence[dict[str, Any]], modules: Sequence[str], start: str) 
         len(done),
         bool(answers) and bool(answers[0]["isolated"]),
         frozenset(held),
+        tuple(rest) if late else (),
     )
 
 

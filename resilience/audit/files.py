@@ -15,7 +15,9 @@ from resilience.audit.source import Source
 from resilience.audit.swallowed import swallowed
 from resilience.findings import Finding
 
-_PASSED_OVER = frozenset(("__pycache__", "node_modules", "test", "tests", "testing"))
+_PASSED_OVER = frozenset(
+    ("__pycache__", "node_modules", "test", "tests", "testing", "testutils", "test_utils")
+)
 _TESTS = re.compile(r"(?:test_.*|.*_tests?|tests?|conftest)\.py")
 # A file without any of these words does nothing that is looked for.
 _WORDS = re.compile("|".join(sorted(known.WORDS)).encode())

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from resilience.audit.known import is_of_the_machine
-from resilience.audit.owners import is_own, owner
+from resilience.audit.owners import OURS, OWN, STANDARD, is_own, owner
 from resilience.audit.sightings import EVERYTHING, Place, Sighting
 from resilience.audit.statements import module_of, statement
 from resilience.audit.swallowed import MOCK
@@ -21,11 +21,17 @@ _KEPT = "kept_by"  # the cache of another package: not what makes an import fail
 _MANY = 5  # variables read on one line, from which on the line is a loop
 
 
-def findings(sightings: Iterable[Sighting], settings: Collection[str] = ()) -> list[Finding]:
+def findings(
+    sightings: Iterable[Sighting],
+    settings: Collection[str] = (),
+    mentioned: Container[str] | None = None,
+    failing: Collection[Place] = (),
+) -> list[Finding]:
     """One finding for each statement at fault. ``settings`` are files that may read variables.
 
     Any file that is called settings may, too: that is what settings are for, as long as nothing
-    sets the variable only afterwards.
+    sets the variable only afterwards. ``mentioned`` are the variables that the project knows, None
+    if that is not known; ``failing`` are statements that an import failed at.
     """
     own: dict[tuple[str, Place], list[Sighting]] = {}
     foreign: dict[str, list[Sighting]] = {}
@@ -42,9 +48,31 @@ def findings(sightings: Iterable[Sighting], settings: Collection[str] = ()) -> l
             by_itself = one.id in _ALONE or (one.by_cache and not one.traced)
             kind = one.id if by_itself else ""
             own.setdefault((kind, cause), []).append(replace(one, cause=cause))
+    if mentioned is not None:
+        quiet = [key for key, group in own.items() if _is_a_packages_own(group, mentioned)]
+        for key in quiet:
+            for one in () if key[1] in failing else own.pop(key):
+                foreign.setdefault(owner(one.place.file), []).append(one)
     found = [_own(group) for _, group in sorted(own.items(), key=lambda item: item[0][1])]
     found.sort(key=lambda finding: -finding.level)
     return [*found, *(others(package, group) for package, group in sorted(foreign.items()))]
+
+
+def _is_a_packages_own(group: Sequence[Sighting], mentioned: Container[str]) -> bool:
+    """Nothing but variables which another package asks for by itself, and which nobody sets.
+
+    The project's line happens to be the first that uses the package; there is nothing to mend.
+    """
+    return all(
+        one.id == "audit.import-read"
+        and one.traced
+        and one.is_set is False
+        and one.later is None
+        and one.name not in ("", EVERYTHING)
+        and owner(one.place.file) not in (OWN, OURS, STANDARD)
+        and one.name not in mentioned
+        for one in group
+    )
 
 
 def _is_allowed(one: Sighting, settings: Collection[str]) -> bool:

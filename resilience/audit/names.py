@@ -23,7 +23,8 @@ class Names:
         self._aliases: dict[str, str] = {}
         self._constants: dict[str, str] = {}
         self._built: dict[str, ast.Call] = {}
-        nodes = list(ast.walk(tree))
+        # Kept: walking a tree takes longer than all that is done with its nodes.
+        self.nodes = nodes = list(ast.walk(tree))
         handlers = (node for node in nodes if isinstance(node, ast.ExceptHandler))
         replacements = {below for handler in handlers for below in ast.walk(handler)}
         for node in sorted(nodes, key=replacements.__contains__):

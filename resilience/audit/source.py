@@ -54,7 +54,7 @@ class Source:
     def frozen(self) -> list[Sighting]:
         """Reads inside functions whose results are cached: what they saw first, they keep."""
         found = []
-        for node in ast.walk(self._tree):
+        for node in self.names.nodes:
             if isinstance(node, Function) and any(map(self._is_cache, node.decorator_list)):
                 self._found, self._cause = [], node.lineno
                 self._followed.clear()

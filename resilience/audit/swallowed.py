@@ -32,7 +32,7 @@ MOCK = "mock"
 def swallowed(path: str, tree: ast.Module, names: Names) -> list[Sighting]:
     """Every stand-in for a failed import, with the line of its ``except``."""
     found: dict[Place, Sighting] = {}
-    for node in ast.walk(tree):
+    for node in names.nodes:
         if not isinstance(node, ast.Try) or not _imports(node.body, names):
             continue
         for handler in node.handlers:

@@ -18,9 +18,10 @@ from resilience import env
 from resilience.audit import answers, descendants, files, known
 from resilience.audit.answers import Trace
 from resilience.audit.joined import findings, with_failures
+from resilience.audit.mentions import Mentions
 from resilience.audit.owners import adopt, adopted
 from resilience.audit.sightings import Sighting
-from resilience.audit.statements import module_of
+from resilience.audit.statements import module_of, statement
 from resilience.findings import Finding
 
 _PROGRAM = (
@@ -60,13 +61,24 @@ def trace(
     return join(seen, files.files_of(sources), settings)
 
 
-def join(seen: Trace, sources: Sequence[str], settings: str | None = None) -> list[Finding]:
-    """Findings from a trace, the source of the modules in it, and that of ``sources``."""
-    read = files.sightings(files.files_of([*sources, *seen.files]))
-    every = [*(_as_it_went(one, seen) for one in read), *seen.sightings]
+def join(
+    seen: Trace,
+    sources: Sequence[str],
+    settings: str | None = None,
+    said: Sequence[Sighting] | None = None,
+) -> list[Finding]:
+    """Findings from a trace, the source of the modules in it, and that of the files ``sources``.
+
+    ``said`` is what the source of these files says, if they have been read already.
+    """
+    every = files.files_of([*sources, *seen.files])
+    said = files.sightings(sources) if said is None else said
+    read = [*said, *files.sightings(every[len(sources) :])]
+    found = [*(_as_it_went(one, seen) for one in read), *seen.sightings]
     name = _settings_name(settings)
-    allowed = {one.cause.file for one in every if name and module_of(one.cause.file) == name}
-    return with_failures(findings(every, allowed), seen.failures)
+    allowed = {one.cause.file for one in found if name and module_of(one.cause.file) == name}
+    failing = {statement(place) for _, came in seen.failures for place in came}
+    return with_failures(findings(found, allowed, Mentions(every), failing), seen.failures)
 
 
 def _as_it_went(one: Sighting, seen: Trace) -> Sighting:

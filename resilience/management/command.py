@@ -9,12 +9,13 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper
 
 from resilience import redact
-from resilience.errors import UsageError
+from resilience.errors import UsageError, did_you_mean
 from resilience.findings import Finding, Level, Report
 from resilience.management.output import (
     FORMATS,
@@ -32,9 +33,27 @@ from resilience.probes.examine import examine
 _DEFAULT_DEADLINE = 10.0
 _MOST_SECONDS = 3600.0
 _PAUSE = 1.0  # s between the runs of --wait
+_MUCH = 0.3  # of the deadline: a start that leaves too little of it
 _VALUES = re.compile(r"(?<=[\w-])=\S+")
 
 T = TypeVar("T")
+
+
+class _Parser(CommandParser):
+    """Names an option that is not there, before its value is taken for something else."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse, which would complain about the value first."""
+        words = list(sys.argv[1:] if args is None else args)
+        if "--" in words:
+            words = words[: words.index("--")]
+        known = [option for option in self._option_string_actions if option.startswith("--")]
+        for word in words:
+            name = word.partition("=")[0]
+            if name.startswith("--") and not any(option.startswith(name) for option in known):
+                near = did_you_mean(name, known) or " --help lists them."
+                self.error(f"there is no option {name}.{near}")
+        return super().parse_known_args(args, namespace)
 
 
 class ReportCommand(BaseCommand):
@@ -59,6 +78,7 @@ class ReportCommand(BaseCommand):
         """With errors redacted: argparse repeats what it does not understand, a URL for example."""
         parser = super().create_parser(prog_name, subcommand, **kwargs)
         parser.set_defaults(command=subcommand)
+        parser.__class__ = _Parser  # Django makes its own class, and takes no other
         refuse = parser.error
         parser.error = lambda message: refuse(  # type: ignore[method-assign]
             _VALUES.sub("=***", redact.printable(redact.text(message)))
@@ -152,16 +172,19 @@ class ReportCommand(BaseCommand):
         """
         now = time.monotonic()
         until = now + options["wait"]
-        allowed = max(0.0, (self.started or now) + options["deadline"] - now)
+        spent = now - (self.started or now)
+        allowed = max(0.0, options["deadline"] - spent)
         while True:
             report = self._examine(probes, options, allowed)
+            if spent > options["deadline"] * _MUCH:
+                report = _after_a_long_start(report, spent)
             left = until - time.monotonic()
             if report.exit_code == 0 or left <= 0:
                 return report
             with progress(sys.stderr, now) as show:
                 show(f"of {options['wait']:.0f}: {_still_wrong(report)}")
                 time.sleep(min(_PAUSE, left))
-            allowed = options["deadline"]
+            spent, allowed = 0.0, options["deadline"]
 
     def _examine(self, probes: Sequence[Probe], options: dict[str, Any], allowed: float) -> Report:
         def tell(waiting: list[str]) -> None:
@@ -204,10 +227,25 @@ def seconds_to(most: float) -> Callable[[str], float]:
         except ValueError:
             seconds = math.nan
         if not 0 < seconds <= most:
-            raise argparse.ArgumentTypeError(f"must be a number of seconds, up to {most:.0f}")
+            raise argparse.ArgumentTypeError(
+                f"must be a number of seconds, above 0 and up to {most:.0f}"
+            )
         return seconds
 
     return parsed
+
+
+def _after_a_long_start(report: Report, spent: float) -> Report:
+    """Probes that had no time may not hang: a first start compiles all that it imports."""
+    hint = (
+        f"Starting Django took {spent:.1f} s of the deadline: run it once more, or give more time "
+        "with --deadline. If it stays so, look for a missing timeout on the way to it."
+    )
+    findings = tuple(
+        replace(finding, hint=hint) if finding.id == "probe.timeout" else finding
+        for finding in report.findings
+    )
+    return replace(report, findings=findings)
 
 
 def _still_wrong(report: Report) -> str:

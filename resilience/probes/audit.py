@@ -17,11 +17,12 @@ from django.conf import settings
 from resilience.audit import files, traced
 from resilience.audit.joined import findings
 from resilience.audit.owners import adopt, is_own
+from resilience.audit.sightings import Sighting
 from resilience.audit.statements import module_of
 from resilience.findings import Fact, Finding, Level
 from resilience.probes.base import Deadline, Probe
 
-_MARGIN = 0.5  # s of the deadline for the report itself
+_MARGIN = 1.0  # s of the deadline for the report itself
 # Run by Django's own commands only, or not meant to be imported at all.
 _NOT_IMPORTED = ("migrations", "__main__")
 _NOTHING = (
@@ -38,11 +39,15 @@ class Source(Probe):
     live = False
     paths: tuple[str, ...] = field(kw_only=True)
 
-    def run(self, deadline: Deadline) -> Iterator[Finding]:  # noqa: ARG002 - it asks nobody
+    def run(self, deadline: Deadline) -> Iterator[Finding]:
         sources = files.files_of(self.paths)
-        found = findings(files.sightings(sources))
+        read, said = _read(sources, deadline)
+        name = _settings_module()
+        found = findings(said, {file for file in sources if name and module_of(file) == name})
         yield from found
-        if not any(finding.level >= Level.WARNING for finding in found):
+        if read < len(sources):
+            yield _unfinished(self.subject, f"{read} of {len(sources)} files were read")
+        elif not any(finding.level >= Level.WARNING for finding in found):
             yield _fine(self.subject, {"files": len(sources)})
 
 
@@ -62,20 +67,28 @@ class Imports(Probe):
 
     def run(self, deadline: Deadline) -> Iterator[Finding]:
         sources = files.files_of(self.paths)
+        # Before the import: what takes long must not come when the time is over.
+        read, said = _read(sources, deadline)
         seconds = max(1.0, deadline.left() - _MARGIN)
         seen = traced.run(
             self.modules, after_setup=self.after_setup, seconds=seconds, progress=_tell
         )
         found = [
             finding
-            for finding in traced.join(seen, sources)
+            for finding in traced.join(seen, sources[:read], said=said)
             if self.strangers or finding.level > Level.INFO
         ]
         yield from found
-        if not any(finding.level >= Level.WARNING for finding in found):
+        if read < len(sources):
+            yield _unfinished(self.subject, f"{read} of {len(sources)} files were read")
+        if seen.unreached:
+            most = seen.modules + len(seen.unreached)
+            done = f"{seen.modules} of {most} modules were imported, and not {seen.unreached[0]},"
+            yield _unfinished(self.subject, done)
+        elif not any(finding.level >= Level.WARNING for finding in found):
             closed = "its own namespace" if seen.isolated else "closed to Python"
-            read = len({*sources, *seen.files})
-            facts: dict[str, Fact] = {"files": read, "modules": seen.modules, "network": closed}
+            count = len({*sources, *seen.files})
+            facts: dict[str, Fact] = {"files": count, "modules": seen.modules, "network": closed}
             yield _fine(self.subject, facts)
 
 
@@ -91,11 +104,15 @@ def probes() -> list[Probe]:
 
 def own_paths() -> tuple[str, ...]:
     """The package of the settings and the installed apps, those that are the project's own."""
-    module = settings.SETTINGS_MODULE or os.environ.get("DJANGO_SETTINGS_MODULE", "")
+    module = _settings_module()
     adopt(module)
     found = {*_of_module(module.partition(".")[0])}
     found.update(app.path for app in apps.get_app_configs())
     return tuple(sorted(path for path in found if is_own(str(Path(path) / "__init__.py"))))
+
+
+def _settings_module() -> str:
+    return str(settings.SETTINGS_MODULE or os.environ.get("DJANGO_SETTINGS_MODULE", ""))
 
 
 def paths_beside(root: Path, settings_module: str) -> tuple[str, ...]:
@@ -150,6 +167,28 @@ def _of_module(name: str) -> list[str]:
         return []
     folders = getattr(module, "__path__", None)
     return [*folders] if folders else [str(module.__file__)]
+
+
+def _read(sources: Sequence[str], deadline: Deadline) -> tuple[int, list[Sighting]]:
+    """What the first so many of these files say: all of them, if there is time."""
+    margin = min(_MARGIN, deadline.left() / 4)
+    said: list[Sighting] = []
+    for position, file in enumerate(sources):
+        if deadline.left() <= margin:
+            return position, said
+        said += files.sightings([file])
+    return len(sources), said
+
+
+def _unfinished(subject: str, done: str) -> Finding:
+    return Finding(
+        "audit.unfinished",
+        Level.WARNING,
+        subject,
+        f"{done} when the time was over: of the others nothing is known.",
+        "Give it more time with --deadline, or name the modules that matter: manage.py "
+        "auditimports shop.views for example.",
+    )
 
 
 def _fine(subject: str, facts: dict[str, Fact]) -> Finding:

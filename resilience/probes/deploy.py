@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import django
 from django.conf import settings
@@ -23,6 +23,16 @@ _REFERENCE = (
     "Django's system check reference explains it: https://docs.djangoproject.com/en/"
     f"{django.VERSION[0]}.{django.VERSION[1]}/ref/checks/"
 )
+
+
+# The areas of its ids, as that page has them.
+_DJANGOS = frozenset(
+    "admin async auth caches commands compatibility contenttypes csp database fields files mail "
+    "models mysql postgres security sessions signals sites sqlite3 staticfiles tasks templates "
+    "translation urls".split()
+)
+_FEW = 3  # warnings under one id that are told one by one
+_UNNAMED = "deploy.unnamed"
 
 
 class DjangoChecks(Probe):
@@ -46,9 +56,15 @@ class DjangoChecks(Probe):
         ]
         usual = [] if self.asked_for or on_platform else _usual_with_debug(messages)
         # Django collects its checks in sets: their order changes from run to run.
+        told: dict[str, list[Finding]] = {}
         for message in sorted(messages, key=lambda one: (-one.level, str(one.id), str(one))):
             if message not in usual:
-                yield _finding(message, self.subject, on_platform)
+                found = _finding(message, self.subject, on_platform)
+                alike = told.setdefault(found.id, [])
+                alike.append(found)
+                if found.level is Level.ERROR or found.id == _UNNAMED or len(alike) <= _FEW:
+                    yield found
+        yield from _more(told, self.subject)
         if usual:
             yield _in_brief(usual, self.subject)
         if not any(message.level >= checks.WARNING for message in messages):
@@ -72,6 +88,20 @@ def _usual_with_debug(messages: Sequence[checks.CheckMessage]) -> list[checks.Ch
         for message in messages
         if message.level == checks.WARNING and re.fullmatch(r"security\.W\d+", str(message.id))
     ]
+
+
+def _more(told: Mapping[str, Sequence[Finding]], subject: str) -> Iterator[Finding]:
+    """How many there are under ids that a large project has dozens of."""
+    for identifier, alike in told.items():
+        rest = [each for each in alike[_FEW:] if each.level is not Level.ERROR]
+        if rest and identifier != _UNNAMED:
+            yield Finding(
+                "deploy.more-like-this",
+                max(each.level for each in rest),
+                subject,
+                f"{identifier} is said {len(rest)} times more.",
+                "python manage.py check --deploy shows all.",
+            )
 
 
 def _in_brief(messages: Sequence[checks.CheckMessage], subject: str) -> Finding:
@@ -108,9 +138,19 @@ def _finding(message: checks.CheckMessage, subject: str, on_platform: bool) -> F
     text = redact.foreign(" ".join(str(message.msg).split()))
     identifier = str(message.id)
     if not ID.fullmatch(identifier):  # Django lets an app's check have any id, or none
-        identifier, text = "deploy.unnamed", f"{message.id}: {text}" if message.id else text
-    hint = redact.foreign(str(message.hint or _REFERENCE))
+        identifier, text = _UNNAMED, f"{message.id}: {text}" if message.id else text
+    hint = redact.foreign(str(message.hint or _where_explained(identifier)))
     return Finding(identifier, level, redact.foreign(_subject(message.obj, subject)), text, hint)
+
+
+def _where_explained(identifier: str) -> str:
+    package = identifier.partition(".")[0]
+    if package in _DJANGOS:
+        return _REFERENCE
+    return (
+        f"It is no check of Django's: what brings {identifier} explains it. If it does not matter "
+        "here, name it in SILENCED_SYSTEM_CHECKS."
+    )
 
 
 def _subject(obj: object, otherwise: str) -> str:

@@ -91,6 +91,8 @@ def port(around: Surroundings) -> Iterator[Finding]:
             f"Bind the server to 0.0.0.0:$PORT; {_CONFIGURATION} reads it with os.environ['PORT'].",
         )
     if all(_is_loopback(each[0]) for server in found for each in server.listening):
+        if not around.hosting.on_platform and {each.name for each in found} == {"runserver"}:
+            level = Level.INFO  # in a container for development the editor forwards the port
         yield Finding(
             "hosting.loopback",
             level,

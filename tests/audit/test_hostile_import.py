@@ -57,6 +57,84 @@ def test_a_package_that_needs_a_variable_at_its_import(folder, level):
     assert [one.cause for one in failures] == ([read_one] if level == "error" else [])
 
 
+# A library that looks for a variable of its own when it is used first, and a reader of any.
+LIBRARY = """
+import os
+def zones():
+    return os.environ.get("ZONES_FOLDER", "here")
+def config(name):
+    return os.environ.get(name)
+def strict():
+    return os.environ["ZONES_FOLDER"]
+"""
+
+
+@pytest.fixture
+def library(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    site = folder / "site-packages"
+    site.mkdir()
+    (site / "library.py").write_text(LIBRARY)
+    monkeypatch.syspath_prepend(site)
+    return folder
+
+
+def test_what_a_library_looks_for_by_itself_is_not_the_projects(library):
+    """There is nothing to mend: nobody has heard of that variable, and the default holds."""
+    [found] = traces(library, "import library\n\nZONES = library.zones()\n")
+    assert (found.id, found.level, found.subject) == (
+        "audit.import-read-unset",
+        Level.INFO,
+        "library",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "environ"),
+    [
+        ('FOLDER = library.config("ZONES_FOLDER")', {}),
+        ('PREFIX = "ZONES_"\nFOLDER = library.config(PREFIX + "FOLDER")', {}),
+        ("ZONES = library.zones()", {"ZONES_FOLDER": "there"}),
+    ],
+    ids=["named", "behind a prefix", "set"],
+)
+def test_what_a_library_looks_for__twin__the_project_knows_the_variable(library, text, environ):
+    [found] = traces(library, f"import library\n\n{text}\n", **environ)
+    assert (found.subject, found.level) == ("module", Level.WARNING)
+
+
+def test_what_a_library_looks_for__twin__the_import_fails_without_it(library):
+    found = traces(library, "import library\n\nZONES = library.strict()\n")
+    assert {(one.id, one.level) for one in found} == {
+        ("audit.import-read-unset", Level.ERROR),
+        ("audit.import-failed", Level.ERROR),
+    }
+    failed = next(one for one in found if one.id == "audit.import-failed")
+    assert failed.cause is not None
+    assert failed.cause.location == f"{library}/module.py:3"
+
+
+# ── more modules than there is time for ─────────────────────────────────────────────────────────
+
+
+def test_modules_that_were_not_reached_are_counted_and_not_blamed(folder):
+    (folder / "first.py").write_text("import threading\nthreading.Event().wait(60)\n")
+    (folder / "second.py").touch()
+    many = probe.Imports("audit", modules=("first", "second"))
+    found = list(many.run(Deadline(5.0)))
+    assert [(one.id, one.location) for one in found] == [
+        ("audit.import-failed", f"{folder}/first.py:2"),
+        ("audit.unfinished", None),
+    ]
+    assert "1 of 2 modules were imported, and not second," in found[1].summary
+
+
+def test_modules_that_were_not_reached__twin__there_is_time(folder):
+    for name in ("first", "second"):
+        (folder / f"{name}.py").write_text("import os\n")
+    few = probe.Imports("audit", modules=("first", "second"))
+    assert [one.id for one in few.run(Deadline(20.0))] == ["audit.ok"]
+
+
 # ── objects that are built when somebody asks ───────────────────────────────────────────────────
 
 PROXY = """

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from resilience.findings import Finding
+import pytest
+
+from resilience.findings import Finding, Level
 from resilience.probes import audit
 from resilience.probes.base import Deadline, Probe
 
@@ -54,6 +56,17 @@ def test_nothing_found__twin(tmp_path):
     ]
 
 
+def test_what_could_not_be_read_in_time_is_said(tmp_path):
+    """What was found until then stands in the report."""
+    folder = package(tmp_path / "shop", "views.py")
+    (tmp_path / "shop" / "__init__.py").write_text("import httpx\nHTTP = httpx.Client()\n")
+    moments = iter([0.0, 0.0, 0.0, *[100.0] * 20])
+    found = list(audit.Source("audit", paths=(folder,)).run(Deadline(10.0, lambda: next(moments))))
+    assert [one.id for one in found] == ["audit.import-client", "audit.unfinished"]
+    assert found[1].summary.startswith("1 of 2 files were read")
+    assert found[1].level is Level.WARNING
+
+
 def test_the_source_is_read_where_no_network_is_and_nothing_is_imported(tmp_path):
     """``live`` False is what lets it run while an image is built."""
     folder = package(tmp_path / "shop")
@@ -62,3 +75,12 @@ def test_the_source_is_read_where_no_network_is_and_nothing_is_imported(tmp_path
     assert not probe.live
     assert [one.id for one in found_by(probe)] == ["audit.ok"]
     assert audit.Imports("audit", modules=()).live
+
+
+@pytest.mark.parametrize(("module", "expected"), [("site_config", []), ("other", ["read"])])
+def test_settings_may_read_whatever_their_file_is_called(tmp_path, settings, module, expected):
+    file = tmp_path / "site_config.py"
+    file.write_text("import os\nDEBUG = os.environ.get('SHOP_DEBUG')\n")
+    settings.SETTINGS_MODULE = module
+    found = found_by(audit.Source("audit", paths=(str(file),)))
+    assert [one.id.rpartition("-")[2] for one in found if one.level] == expected

@@ -245,3 +245,28 @@ def test_an_unknown_command_and_help(tmp_path):
     assert doctor(tmp_path, "migrate").code == 2
     assert doctor(tmp_path).code == 2
     assert doctor(tmp_path, "--help").code == 0
+
+
+@pytest.mark.parametrize(
+    ("named", "missing"), [("site_setings", "site_setings"), ("nowhere.settings", "nowhere")]
+)
+def test_settings_that_are_not_there_are_named_with_who_names_them(named, missing, tmp_path):
+    project = write_project(tmp_path, "SECRET_KEY = 'x'\n")
+    ended = doctor(project, "checkdeploy", "--settings", named, "--format", "json")
+    hint = ended.find("django.setup-failed")["hint"]
+    assert hint.startswith(f"There is no {missing} here: correct --settings")
+
+
+def test_settings_that_are_not_there__twin__what_they_import_is_not(tmp_path):
+    project = write_project(tmp_path, "import nowhere\n")
+    ended = doctor(project, "checkdeploy", "--format", "json")
+    assert "There is no" not in ended.find("django.setup-failed")["hint"]
+
+
+@pytest.mark.parametrize(
+    ("word", "near"), [("checkdeply", "Did you mean 'checkdeploy'?"), ("x", "")]
+)
+def test_a_command_that_is_not_there_is_named_with_the_nearest(word, near, tmp_path):
+    ended = doctor(tmp_path, word)
+    assert ended.code == 2
+    assert ended.err.splitlines()[1].strip() == f"There is no such command. {near}".strip()

@@ -234,6 +234,15 @@ def test_with_every_live_probe_hung_the_process_is_gone_in_time(tmp_path):
     assert ended.ids == {"probe.timeout"}
 
 
+@pytest.mark.parametrize(("pause", "told"), [(1.0, True), (0.0, False)])
+def test_a_long_start_is_named_where_probes_had_no_time(pause, told, tmp_path):
+    """A first start compiles all that it imports; nothing may hang at all."""
+    settings = f"import threading\nthreading.Event().wait({pause})\n{HANGING}"
+    project = write_project(tmp_path, settings, hanging__py=HANGING_BACKEND)
+    ended = doctor(project, "checkdeploy", "database", "--deadline", "3", "--format", "json")
+    assert ("Starting Django took" in ended.find("probe.timeout")["hint"]) is told
+
+
 def test_not_critical_a_hung_database_does_not_decide(tmp_path):
     settings = HANGING + 'RESILIENCE = {"CRITICAL": []}\n'
     project = write_project(tmp_path, settings, hanging__py=HANGING_BACKEND)
@@ -320,7 +329,9 @@ def test_wait_ends_with_what_is_still_wrong(database):
         (["--format", "yaml"], "invalid choice: 'yaml'"),
         (["--stage", "later"], "invalid choice: 'later'"),
         (["--fail-level", "info"], "invalid choice: 'info'"),
-        (["--nonsense"], "unrecognized arguments"),
+        (["--qqq"], "there is no option --qqq. --help lists them."),
+        (["--fromat", "json"], "there is no option --fromat. Did you mean '--format'?"),
+        (["--nonsense=pw-canary"], "there is no option --nonsense."),
         (["--explain", "no.such-id"], "is not the id of a finding"),
     ],
 )
@@ -332,6 +343,7 @@ def test_bad_usage_is_one_sentence_and_status_2(arguments, words, tmp_path):
     assert words in ended.err.strip().splitlines()[-1]
     assert ended.out == ""
     assert "Traceback" not in ended.err
+    assert "pw-canary" not in ended.err
 
 
 @pytest.mark.parametrize("stage", ["run", "build"])

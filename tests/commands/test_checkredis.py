@@ -72,6 +72,20 @@ def test_several_targets_in_one_report(guarded):
     assert (ended.code, ended.ids) == (1, {"redis.ok", "redis.auth-wrong"})
 
 
+@pytest.mark.parametrize(("database", "lines"), [(0, 1), (1, 2)])
+def test_aliases_of_one_redis_are_one_line(guarded, tmp_path, database, lines):
+    caches = {
+        name: {
+            "BACKEND": "resilience.cache.ResilientCache",
+            "LOCATION": guarded.url(f"/{number}", password=PASSWORD),
+        }
+        for name, number in (("default", 0), ("pages", database))
+    }
+    settings = f"SECRET_KEY = 'x' * 50\nINSTALLED_APPS = ['resilience']\nCACHES = {caches!r}\n"
+    ended = doctor(write_project(tmp_path, settings), "checkredis")
+    assert (ended.code, ended.out.count("Writes and reads")) == (0, lines)
+
+
 @pytest.mark.parametrize(
     ("argument", "words"),
     [

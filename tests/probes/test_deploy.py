@@ -239,8 +239,33 @@ def test_texts_may_be_lazy_and_of_many_lines(saying):
 
 
 def test_a_check_without_a_hint_has_djangos_reference(saying):
-    saying(checks.Warning("So.", id="a.W1"))
+    saying(checks.Warning("So.", id="security.W1"))
     assert "https://docs.djangoproject.com/" in run()[0].hint
+
+
+def test_a_check_without_a_hint__twin__another_packages_is_not_in_it(saying):
+    saying(checks.Warning("So.", id="drf_spectacular.W002"))
+    [found] = run()
+    assert "djangoproject" not in found.hint
+    assert "SILENCED_SYSTEM_CHECKS" in found.hint
+
+
+@pytest.mark.parametrize("count", [3, 4, 60])
+def test_what_is_said_of_many_things_is_told_three_times(saying, count):
+    saying(*(checks.Warning(f"{n}", id="models.W042") for n in range(count)))
+    found = run()
+    assert [each.id for each in found[:3]] == ["models.W042"] * 3
+    more = [(each.id, each.level, each.summary.split()[3]) for each in found[3:]]
+    expected = ("deploy.more-like-this", Level.WARNING, str(count - 3))
+    assert more == ([expected] if count > 3 else [])
+
+
+@pytest.mark.parametrize(
+    "said", [checks.Error("So.", id="models.E001"), checks.Warning("So.", id="no id")]
+)
+def test_what_is_said_of_many_things__twin__errors_and_unnamed_ones_are_all_told(saying, said):
+    saying(*[said] * 5)
+    assert [each.summary[-3:] for each in run()] == ["So."] * 5
 
 
 @pytest.mark.parametrize("id", [None, "", "W001", "my-app.W001", "my app"])

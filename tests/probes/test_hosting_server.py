@@ -113,6 +113,25 @@ def test_a_server_on_loopback_is_not_reached(gunicorn, file, address):
     assert (found.id, found.level) == ("hosting.loopback", Level.ERROR)
 
 
+@pytest.mark.parametrize(
+    ("environ", "command", "level"),
+    [
+        ({}, "manage.py runserver", Level.INFO),  # editors forward the ports of such a container
+        ({}, "/venv/bin/gunicorn shop.wsgi", Level.WARNING),
+        (KUBERNETES, "manage.py runserver", Level.WARNING),
+        (RAILWAY, "manage.py runserver", Level.ERROR),
+    ],
+)
+def test_runserver_on_loopback_is_development_except_on_a_platform(
+    tmp_path, environ, command, level
+):
+    (tmp_path / ".dockerenv").touch()
+    process(tmp_path, 1, "python", *command.split(), inodes=[7])
+    listens(tmp_path, ("0100007F:1F40", 7))
+    [found] = run([server.port], around(environ, tmp_path))
+    assert (found.id, found.level) == ("hosting.loopback", level)
+
+
 @pytest.mark.parametrize("address", ["00000000:1F40", "0200000A:1F40"])
 def test_a_server_on_loopback__twin(gunicorn, address):
     listens(gunicorn, (address, 7))

@@ -205,8 +205,8 @@ LONG = "redis.cache-0001.a-cluster.abcdef.use1.cache.amazonaws.com:6379/0"
 @pytest.mark.parametrize("level", [WARNING, ERROR])
 def test_an_error_that_follows_from_a_warning_has_no_root_among_the_errors(level):
     """The store of the system is empty, which only some clients mind."""
-    found = (finding("tls", level=level), finding("components.search"))
-    *_, verdict = lines(*runner.link(found, {"components.search": ("tls",)}))
+    store = finding("tls", level=level)
+    *_, verdict = lines(store, finding("components.search", cause=store))
     assert ("with 1 root cause" in verdict) is (level is ERROR)
     assert "0 root causes" not in verdict
 

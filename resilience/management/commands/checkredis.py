@@ -44,7 +44,12 @@ class Command(ReportCommand):
 
 
 def _probes(places: Sequence[targets.Target | targets.Location]) -> list[Probe]:
-    probes = [redis.probe_of(place) for place in places]
+    # Several aliases may stand for one Redis, which one line says all about.
+    probes: list[Probe] = []
+    for place in places:
+        probe = redis.probe_of(place)
+        if probe not in probes:
+            probes.append(probe)
     return [each for probe in probes for each in (probe, *redis.address_of(probe))]
 
 
