@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -18,6 +19,14 @@ from tests.rehearse import naive
 
 SCHEMA = Path(__file__).parent.parent / "render" / "junit.xsd"
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes nobody")
+
+
+def open_to_all(path: Path) -> None:
+    """With the folders of pytest and of its processes above it."""
+    for folder in (path, *path.parents):
+        if folder == Path(tempfile.gettempdir()):
+            return
+        folder.chmod(0o755)
 
 
 def rehearse(folder: Path, *arguments: str, **variables: str) -> Ended:
@@ -153,8 +162,7 @@ def who(folder: Path, platform: str, python: str) -> str:
 
 @AS_ROOT
 def test_without_mounts_the_reason_for_root_is_told(tmp_path):
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    open_to_all(tmp_path)
     shut = tmp_path / "shut"
     shut.mkdir(mode=0o700)
     kept = who(shut, "railway", sys.executable)
@@ -172,8 +180,7 @@ def test_without_mounts_a_python_that_all_may_read_runs_as_nobody__twin(tmp_path
     check = [ELSEWHERE, "-c", "import sys; assert sys.version_info[:2] == (3, 11)"]
     if sys.version_info[:2] != (3, 11) or subprocess.run(check, check=False).returncode:
         pytest.skip("no other Python of this version")
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    open_to_all(tmp_path)
     assert who(tmp_path, "railway", ELSEWHERE) == "as nobody"
 
 

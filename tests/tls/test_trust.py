@@ -25,7 +25,10 @@ from resilience.tls.trust import Source, Trust
 from tests.processes import ROOT, run
 from tests.tls.pki import Web
 
-CERTIFI = len(Path(certifi.where()).read_text().split("-----BEGIN CERTIFICATE-----")) - 1
+
+def certifis() -> int:
+    """How many certifi has, now: some machines add their proxy's authority to a fresh bundle."""
+    return Path(certifi.where()).read_text().count("-----BEGIN CERTIFICATE-----")
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +94,7 @@ def test_the_systems_variables_reach_it(ours, monkeypatch, tmp_path):
     """SSL_CERT_FILE names our authority alone; certifi's stay, which OpenSSL would forget."""
     monkeypatch.setenv("SSL_CERT_FILE", str(ours.write_ca(tmp_path / "ca.pem")))
     trust = Trust.load()
-    assert trust.sources == (Source("system", 1), Source("certifi", CERTIFI))
+    assert trust.sources == (Source("system", 1), Source("certifi", certifis()))
     with Web(tls=ours.server_context("localhost")) as server:
         shake(trust, server)
     assert ssl.create_default_context().cert_store_stats()["x509"] == 1
@@ -118,10 +121,10 @@ def test_what_is_no_regular_file_is_not_waited_for(
     os.mkfifo(path)
     trust = Trust.load(ca)
     assert trust.problems == (Problem("tls.bundle-missing", str(path), "not a regular file"),)
-    assert len(trust.certificates) == CERTIFI
+    assert len(trust.certificates) == certifis()
     path.unlink()
     ours.write_ca(path)
-    assert (len(Trust.load(ca).certificates), Trust.load(ca).problems) == (CERTIFI + 1, ())
+    assert (len(Trust.load(ca).certificates), Trust.load(ca).problems) == (certifis() + 1, ())
 
 
 # ── the union ───────────────────────────────────────────────────────────────────────────────────
@@ -129,9 +132,9 @@ def test_what_is_no_regular_file_is_not_waited_for(
 
 def test_an_empty_system_store_leaves_certifi(monkeypatch, tmp_path):
     trust = Trust.load()
-    assert trust.sources == (Source("system", 0), Source("certifi", CERTIFI))
+    assert trust.sources == (Source("system", 0), Source("certifi", certifis()))
     assert trust.problems == ()
-    assert trust.context().cert_store_stats()["x509_ca"] == CERTIFI
+    assert trust.context().cert_store_stats()["x509_ca"] == certifis()
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
     assert Trust.load() == trust
     assert ssl.create_default_context().cert_store_stats()["x509"] == 0, "the twin: OpenSSL's own"
@@ -143,11 +146,11 @@ def test_every_certificate_counts_once(ours, monkeypatch, tmp_path, empty_system
     ours.write_ca(empty_system / "not-a-hash.pem")
     trust = Trust.load(ours.ca_pem.decode())
     assert trust.sources == (
-        Source("system", CERTIFI + 1),
-        Source("certifi", CERTIFI),
+        Source("system", certifis() + 1),
+        Source("certifi", certifis()),
         Source("user", 1),
     )
-    assert len(trust.certificates) == len(set(trust.certificates)) == CERTIFI + 1
+    assert len(trust.certificates) == len(set(trust.certificates)) == certifis() + 1
 
 
 def test_a_directory_of_the_system_is_read_by_hash_names_only(theirs, empty_system):
@@ -192,9 +195,9 @@ def test_it_is_as_strict_as_python_itself():
 KEY = "-----BEGIN PRIVATE KEY-----\nMC4CAQ==\n-----END PRIVATE KEY-----\n"
 BROKEN = {
     "no end": "-----BEGIN CERTIFICATE-----\nMIIB\n",
-    "not base64": "-----BEGIN CERTIFICATE-----\nMI?B\n-----END CERTIFICATE-----\n",
-    "empty": "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n",
-    "no certificate": "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n",
+    "not base64": "-----BEGIN CERTIFICATE-----\nMI?B\n-----END certifis()CATE-----\n",
+    "empty": "-----BEGIN CERTIFICATE-----\n-----END certifis()CATE-----\n",
+    "no certificate": "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END certifis()CATE-----\n",
     "a key": KEY,
     "a list": "-----BEGIN X509 CRL-----\nMAMCAQE=\n-----END X509 CRL-----\n",
     "another end": "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END PUBLIC KEY-----\n",
@@ -232,7 +235,7 @@ def test_a_broken_block__twin__openssl_loses_the_rest(ours, theirs, tmp_path):
         lambda pem: pem.replace("\n", "\r\n"),
         lambda pem: "subject=CN: an authority\n\n" + pem + "\n\n# end",
         lambda pem: pem.replace("-----\n-----", "----------"),
-        lambda pem: pem.replace("CERTIFICATE", "X509 CERTIFICATE"),
+        lambda pem: pem.replace("certifis()CATE", "X509 certifis()CATE"),
         lambda pem: pem.rstrip("\n"),
     ],
 )
@@ -251,7 +254,11 @@ def test_what_is_no_pem_at_all_is_said(ours, tmp_path):
         path.write_bytes(content)
         trust = Trust.load(path)
         assert trust.problems[0][:2] == ("tls.bundle-broken", str(path))
-        assert trust.sources == (Source("system", 0), Source("certifi", CERTIFI), Source("user", 0))
+        assert trust.sources == (
+            Source("system", 0),
+            Source("certifi", certifis()),
+            Source("user", 0),
+        )
 
 
 def test_what_is_not_there_is_said(monkeypatch, tmp_path):
@@ -268,7 +275,7 @@ def test_what_is_not_there_is_said(monkeypatch, tmp_path):
                 found = Trust.load()
             where = value or name
             assert [each[:2] for each in found.problems] == [("tls.bundle-missing", where)]
-            assert found.sources[1].certificates == CERTIFI
+            assert found.sources[1].certificates == certifis()
 
 
 def test_text_that_is_no_certificate_is_not_repeated():
@@ -323,7 +330,7 @@ def test_the_bundle_is_whole_private_and_written_once(ours):
     assert path.read_text() == trust.pem()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(path)
-    assert context.cert_store_stats()["x509"] == CERTIFI + 1
+    assert context.cert_store_stats()["x509"] == certifis() + 1
     written = path.stat().st_mtime_ns
     assert trust.bundle() == path
     assert path.stat().st_mtime_ns == written
@@ -393,6 +400,6 @@ def test_base64_of_another_alphabet_is_refused():
     """b64decode without validation would drop what it does not know, and find a certificate."""
     der = ssl.PEM_cert_to_DER_cert(POOL[0])
     text = base64.b64encode(der).decode()
-    pem = f"-----BEGIN CERTIFICATE-----\n{text[:40]}#{text[40:]}\n-----END CERTIFICATE-----\n"
+    pem = f"-----BEGIN CERTIFICATE-----\n{text[:40]}#{text[40:]}\n-----END certifis()CATE-----\n"
     assert Trust.load(pem).sources[-1] == Source("user", 0)
     assert os.environ["SSL_CERT_DIR"], "the fixture holds for every test here"
