@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -151,7 +152,9 @@ class Run:
                 self._dead = server.boot_ms is None
                 self._props = stage.props
                 self._standard = Standard(
-                    self._survey, frozenset(each.key for each in said.roots()), audit.said
+                    self._survey,
+                    frozenset(each.key for each in said.roots()),
+                    audit.said,
                 )
             played = Played(
                 scenario,
@@ -166,6 +169,8 @@ class Run:
                 time.monotonic() - began,
             )
         found = verdict.judge(played, self._standard)
+        if scenario is HEALTHY:
+            self._standard = replace(self._standard, measured=measured)
         return [*found, *(verdict.of_standing(said) if scenario is HEALTHY else [])]
 
     def _events(self, stage: Stage) -> list[dict[str, Any]]:

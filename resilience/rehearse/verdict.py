@@ -15,6 +15,11 @@ from resilience.rehearse.survey import Survey
 
 AREA = "rehearse"
 _FEW = 3
+_NO_FAULT = (
+    "Nothing is broken in this scenario: look for what the page itself waits for, and repeat it if "
+    "the machine was busy with something else."
+)
+_FIRST = "It is so without any fault, too: mend what the scenario healthy shows first."
 _EXCEPTION = re.compile(r"[\w.]+(?:Error|Exception|Exit|Missing\w*)\b")
 
 
@@ -41,6 +46,7 @@ class Standard:
     survey: Survey
     known: frozenset[tuple[str, str]] = frozenset()
     audit: tuple[Said, ...] = field(default=())
+    measured: Measured = field(default_factory=Measured)
 
 
 def subject(scenario: Scenario) -> str:
@@ -143,7 +149,7 @@ def _boot(played: Played, standard: Standard) -> list[Finding]:
 
 
 def _requests(played: Played, standard: Standard) -> list[Finding]:
-    measured, found = played.measured, []
+    measured, found, healthy = played.measured, [], standard.measured
     hint = remedies.of_requests(played.scenario, standard.survey, standard.audit, played.errors)
     errors = {each["name"]: each["at"] for each in played.errors}
     raised = "".join(
@@ -158,7 +164,7 @@ def _requests(played: Played, standard: Standard) -> list[Finding]:
                 standard,
                 f"{played.scenario.fault} → {measured.failed} of {measured.requests} requests "
                 f"failed{raised}",
-                hint,
+                _FIRST if healthy.failed else hint,
             )
         )
     if measured.slow:
@@ -169,7 +175,7 @@ def _requests(played: Played, standard: Standard) -> list[Finding]:
                 standard,
                 f"{played.scenario.fault} → {measured.slow} of {measured.requests} requests took "
                 f"more than {LIMIT:.0f} s",
-                hint,
+                _FIRST if healthy.slow else hint if played.scenario.expects else _NO_FAULT,
             )
         )
     return found

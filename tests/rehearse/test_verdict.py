@@ -13,6 +13,7 @@ from resilience.rehearse.diagnosis import Diagnosis, Said
 from resilience.rehearse.load import Measured
 from resilience.rehearse.missing_secret import MissingSecret
 from resilience.rehearse.redis_refused import RedisRefused
+from resilience.rehearse.scenarios import HEALTHY
 from resilience.rehearse.survey import Survey
 from resilience.rehearse.verdict import Played, Standard
 
@@ -66,6 +67,25 @@ def test_all_is_well():
 )
 def test_each_criterion__twin(broken, id):
     assert id in ids(replace(FINE, **broken))
+
+
+SLOW = Measured((2001.0,), {500: 1})
+
+
+@pytest.mark.parametrize("healthy", [Measured(), SLOW])
+def test_what_is_so_without_a_fault_is_to_be_mended_first(healthy):
+    found = verdict.judge(replace(FINE, measured=SLOW), replace(STANDARD, measured=healthy))
+    assert [finding.id for finding in found] == ["rehearse.server-errors", "rehearse.slow-requests"]
+    hints = {"without any fault" in finding.hint for finding in found}
+    assert hints == {healthy is SLOW}
+
+
+@pytest.mark.parametrize("scenario", [HEALTHY, RedisRefused()])
+def test_no_service_is_blamed_where_nothing_is_broken(scenario):
+    slow = replace(FINE, scenario=scenario, measured=Measured((2001.0,), {200: 1}))
+    found = {each.id: each.hint for each in verdict.judge(slow, STANDARD)}
+    hint = found["rehearse.slow-requests"]
+    assert ("Nothing is broken" in hint) is (scenario is HEALTHY)
 
 
 def test_what_was_there_before_does_not_count():
