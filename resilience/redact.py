@@ -204,7 +204,7 @@ def _quotes_names(error: BaseException) -> bool:
 def _known() -> set[str]:
     with _lock:
         known = set(_registered)
-    for name, value in os.environ.items():
+    for name, value in _environment():
         if is_secret_name(name):
             known |= _masked_forms(value)
         elif "://" in value:
@@ -213,8 +213,15 @@ def _known() -> set[str]:
     return known
 
 
+def _environment() -> list[tuple[str, str]]:
+    """As it is now, whoever changes it meanwhile: ``items()`` raises then, in the middle."""
+    return [
+        (name, value) for name in list(os.environ) if (value := os.environ.get(name)) is not None
+    ]
+
+
 def _mask_environment(message: str) -> str:
-    for whole in os.environ.values():
+    for _, whole in _environment():
         for value in {whole, whole.strip(), *whole.split(",")}:
             if len(value) >= _SHORTEST and not _HARMLESS_VALUE.fullmatch(value):
                 message = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", MASK, message)

@@ -21,7 +21,7 @@ import resilience
 
 ROOT = Path(resilience.__file__).parent
 LAYERS = (
-    ("words", "errors places redact findings silence hosting boot env"),
+    ("words", "errors places redact findings silence hosting boot chance env"),
     ("trust", "tls"),
     ("mechanisms", "cache components audit"),
     ("knowledge", "conf catalogue probes health"),

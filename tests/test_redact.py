@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from urllib.parse import quote
 
 import pytest
@@ -505,3 +509,45 @@ def test_printable_text_is_one_line_that_no_terminal_obeys(value):
 def test_printable_text_stays_readable():
     assert redact.printable("Größe 5 €") == "Größe 5 €"
     assert redact.printable("ä\nb\tc\x1b[31m\u202e") == "ä b c\\x1b[31m\\u202e"
+
+
+@contextmanager
+def changing_environment() -> Iterator[None]:
+    """Another thread sets and deletes variables all the time."""
+    over = threading.Event()
+
+    def change() -> None:
+        number = 0
+        while not over.is_set():
+            number += 1
+            os.environ[f"CHANGING_{number % 50}"] = "some value"
+            os.environ.pop(f"CHANGING_{(number + 25) % 50}", None)
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def survives(call: Callable[[], object], seconds: float) -> bool:
+    ends = time.monotonic() + seconds
+    try:
+        while time.monotonic() < ends:
+            call()
+    except KeyError:
+        return False
+    return True
+
+
+def test_the_environment_may_change_meanwhile():
+    """A dial that fails is told in the connector's thread, which must outlive it."""
+    with changing_environment():
+        assert survives(lambda: redact.exception(ValueError("some text")), 0.3)
+
+
+def test_the_environment_may_change_meanwhile__twin():
+    with changing_environment():
+        assert not survives(lambda: dict(os.environ), 5.0)

@@ -6,7 +6,6 @@ else on that port, or on a connection that lost count: then every connection to 
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from resilience.cache.breaker import Breaker
 from resilience.cache.connection import TimedOut, may_be_done
 from resilience.cache.faults import Kind, classify
 from resilience.cache.link import Command, Link
+from resilience.chance import CHANCE
 
 if TYPE_CHECKING:
     from resilience.cache.state import AliasState
@@ -194,4 +194,4 @@ def _first_of(links: Sequence[Link]) -> Link:
 
 def _one_of(links: Sequence[Link]) -> Link:
     """Any that is not known to be gone."""
-    return random.choice([link for link in links if not link.is_down] or links)  # noqa: S311
+    return CHANCE.choice([link for link in links if not link.is_down] or links)

@@ -7,7 +7,6 @@ django-redis's, to the type, or CacheUnavailable.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from resilience.cache.lock import LocalLock, RedisLock
 from resilience.cache.options import Options
 from resilience.cache.pool import deadline
 from resilience.cache.state import AliasState
+from resilience.chance import CHANCE
 from resilience.errors import CacheUnavailable
 
 Role = Literal["read", "write"]
@@ -146,7 +146,7 @@ class Extras:
     def _redis(self, extra: Extra) -> Client:
         state, options = self._state, self._options
         links = state.primary if extra.role == "write" else state.replicas or state.primary
-        link = links[0] if len(links) == 1 else random.choice(links)  # noqa: S311 - no secret
+        link = links[0] if len(links) == 1 else CHANCE.choice(links)
         made = self._clients.get((extra.role, link))
         if made is None:
             made = self._clients[extra.role, link] = Client(self, extra.role, link)

@@ -15,7 +15,6 @@ https://redis.io/docs/latest/develop/reference/client-side-caching/
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -32,6 +31,7 @@ from resilience import redact
 from resilience.cache.connector import Dialler
 from resilience.cache.idle import CLOSE_AFTER, CLOSER
 from resilience.cache.worker import Worker
+from resilience.chance import CHANCE
 
 if TYPE_CHECKING:
     from resilience.cache.connection import Bound
@@ -83,7 +83,7 @@ class Listener(Worker):
         if self._stopped:
             return 0.0
         pause = min(AGAIN_AFTER * 2.0 ** min(self._failures - 1, 10), AGAIN_AT_MOST)
-        return pause * (1 + random.uniform(-JITTER, JITTER))  # noqa: S311 - no secret
+        return pause * (1 + CHANCE.uniform(-JITTER, JITTER))
 
     def is_idle(self) -> bool:
         """Nobody reads, on a platform that would put the app to sleep if nothing were sent."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from redis import exceptions
 
 from resilience.cache.faults import Kind, classify
 from resilience.cache.worker import Worker
+from resilience.chance import CHANCE
 
 if TYPE_CHECKING:
     from resilience.cache.breaker import Breaker
@@ -54,7 +54,7 @@ class Prober(Worker):
 
     def _pause(self) -> float:
         late = self._state.clock() - self._began > LATER
-        jitter = 1 + random.uniform(-JITTER, JITTER)  # noqa: S311 - no secret
+        jitter = 1 + CHANCE.uniform(-JITTER, JITTER)
         return (PERIOD_LATER if late else PERIOD) * jitter
 
     def _probe_role(

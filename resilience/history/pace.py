@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+from resilience.chance import CHANCE
 
 INTERVAL = 15.0
 """Seconds between two beats of a process, give or take a fifth."""
@@ -14,7 +14,7 @@ _GONE = 4
 
 def pause() -> float:
     """Seconds until the next beat."""
-    return INTERVAL * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
+    return INTERVAL * CHANCE.uniform(1 - JITTER, 1 + JITTER)
 
 
 def stale_after() -> float:
