@@ -77,6 +77,7 @@ COMPUTED = {
     "probes.langsmith_config": "LangSmith, in both spellings",
     "probes.langsmith_static": "LangSmith, in both spellings",
     "probes.surroundings": "domains of its table",
+    "redact": "every value, none of which may be printed",
     "tls.policy": "Trust",
     "tls.stores": "Trust",
     "tls.reading": "Trust",
